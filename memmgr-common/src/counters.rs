@@ -1,0 +1,75 @@
+//! Counters of the kernel part: per CPU, monotonic, never reset.
+//!
+//! After a drain `Seen = Filtered* + SampledOut + Submitted + Lost*` holds exactly, per CPU.
+
+/// What is counted. The value is the index into the per-CPU array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Counter {
+    /// Hits that a program began to handle for a target while capturing.
+    Seen = 0,
+    /// Entry of an allocation that goes on to its return: the return decides what becomes of it.
+    FilteredEntry,
+    /// A call inside another allocator call.
+    FilteredNested,
+    /// `free(NULL)` and the like.
+    FilteredNull,
+    /// The allocation failed: nothing was given out.
+    FilteredFailed,
+    /// A return whose call was not followed (it was nested, sampled out or began before the capture).
+    FilteredReturn,
+    /// A mapping call that failed or changed nothing.
+    FilteredMapping,
+    /// A free of a block that was not sampled.
+    FilteredUnsampledFree,
+    /// Passed over by the sampler.
+    SampledOut,
+    /// Became an event in the ring buffer.
+    Submitted,
+    /// No room in the ring buffer for an allocation or a resize.
+    LostAllocRing,
+    /// No room in the ring buffer for a free.
+    LostFreeRing,
+    /// No room in the ring buffer for a mapping, fork, exec or exit event.
+    LostOtherRing,
+    /// No room in the map of sampled blocks.
+    LostSampledMap,
+    /// No room in the map of threads.
+    LostThreadMap,
+    /// The address that `posix_memalign` stored could not be read.
+    LostUnreadable,
+    /// The stack could not be read; the event went out without it. Not a lost event.
+    StackMissing,
+    /// A frame-pointer stack was sent ahead of its first event: a record in the ring buffer beside the hits.
+    StackSubmitted,
+    /// A sent frame-pointer stack was not remembered and is sent again with its next event. Nothing is lost by it.
+    StackNotRemembered,
+    /// An outermost call that never returned to us. Not a lost event: its entry was filtered.
+    UnmatchedReturn,
+}
+
+impl Counter {
+    /// Number of counters.
+    pub const COUNT: u32 = Counter::UnmatchedReturn as u32 + 1;
+
+    /// Counters that say what became of a seen hit, apart from `SampledOut` and `Submitted`: no event and no loss.
+    pub const FILTERED: [Counter; 7] = [
+        Counter::FilteredEntry,
+        Counter::FilteredNested,
+        Counter::FilteredNull,
+        Counter::FilteredFailed,
+        Counter::FilteredReturn,
+        Counter::FilteredMapping,
+        Counter::FilteredUnsampledFree,
+    ];
+
+    /// Counters of hits that should have become an event and did not.
+    pub const LOST: [Counter; 6] = [
+        Counter::LostAllocRing,
+        Counter::LostFreeRing,
+        Counter::LostOtherRing,
+        Counter::LostSampledMap,
+        Counter::LostThreadMap,
+        Counter::LostUnreadable,
+    ];
+}

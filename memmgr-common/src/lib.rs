@@ -1,0 +1,16 @@
+//! What crosses the kernel boundary: event bodies, settings, counters and limits.
+//!
+//! Everything here is plain data of fixed layout, the same on both sides. Sizes are asserted at
+//! compile time, so a change of layout that is not meant does not build.
+#![no_std]
+
+pub mod cookie;
+pub mod counters;
+pub mod events;
+pub mod limits;
+pub mod sampling;
+pub mod settings;
+
+pub use cookie::{Cookie, FunctionKind};
+pub use counters::Counter;
+pub use settings::{Mode, Settings, StackKind};

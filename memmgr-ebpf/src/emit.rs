@@ -1,0 +1,212 @@
+//! Putting events into the ring buffer. Nothing here wakes the reader: a wake-up costs more than the probe.
+
+use aya_ebpf::{
+    bindings::BPF_RB_NO_WAKEUP,
+    helpers::{bpf_ktime_get_ns, generated},
+};
+use core::ffi::c_void;
+use memmgr_common::{
+    Counter, Mode, StackKind,
+    events::{Block, BlockWithStack, FrameStack, Free, Header, Kind, Range, flags},
+    limits::STACK_CLASSES,
+};
+
+use crate::{
+    arch::UnwindStart,
+    maps::{EVENTS, KNOWN_STACKS},
+    stack::{self, Walked},
+    thread::{Current, Thread},
+};
+
+const NO_WAKEUP: u64 = BPF_RB_NO_WAKEUP as u64;
+
+/// A block event before its stack is known.
+pub struct BlockEvent {
+    pub kind: Kind,
+    pub flags: u16,
+    pub address: u64,
+    pub size: u64,
+    pub start: UnwindStart,
+}
+
+fn header(current: &Current, kind: Kind, flags: u16) -> Header {
+    Header {
+        kind: kind as u16,
+        flags,
+        tgid: current.tgid,
+        tid: current.tid,
+        stack_len: 0,
+        // SAFETY: the helper takes nothing and cannot fail.
+        time: unsafe { bpf_ktime_get_ns() },
+    }
+}
+
+fn send<T: 'static>(current: &Current, event: T, counted_as: Counter, lost_as: Counter) -> bool {
+    match EVENTS.reserve::<T>(0) {
+        Some(mut slot) => {
+            slot.write(event);
+            slot.submit(NO_WAKEUP);
+            current.count.add(counted_as);
+            true
+        }
+        None => {
+            current.count.add(lost_as);
+            false
+        }
+    }
+}
+
+/// A block that goes.
+#[inline(always)]
+pub fn free(current: &Current, kind: Kind, address: u64) {
+    let event = Free { header: header(current, kind, 0), address };
+    send(current, event, Counter::Submitted, Counter::LostFreeRing);
+}
+
+/// A range of pages that goes, or what became of it.
+#[inline(always)]
+pub fn range(current: &Current, kind: Kind, address: u64, length: u64, result: i64) {
+    let event = Range { header: header(current, kind, 0), address, length, result };
+    send(current, event, Counter::Submitted, Counter::LostOtherRing);
+}
+
+/// Something that happened to the process or the thread.
+#[inline(always)]
+pub fn bare(current: &Current, kind: Kind) {
+    send(current, header(current, kind, 0), Counter::Submitted, Counter::LostOtherRing);
+}
+
+#[inline(always)]
+fn body(current: &Current, event: &BlockEvent) -> Block {
+    let settings = current.settings();
+    Block {
+        header: header(current, event.kind, event.flags),
+        address: event.address,
+        size: event.size,
+        stack_id: 0,
+        hidden_slot: 0,
+        hidden_return: 0,
+        ip: event.start.ip,
+        sp: event.start.sp,
+        bp: event.start.bp,
+        interval: if settings.mode == Mode::Exact as u32 { 0 } else { settings.sample_interval },
+    }
+}
+
+/// A block whose stack nobody will look at. False when there was no room, which is counted.
+#[inline(always)]
+pub fn block_without_stack(current: &Current, event: &BlockEvent, lost_as: Counter) -> bool {
+    send(current, body(current, event), Counter::Submitted, lost_as)
+}
+
+/// A block with its stack, by the kind of stack in force. False when there was no room, which is counted.
+#[inline(always)]
+pub fn block(current: &Current, thread: &mut Thread, event: &BlockEvent, lost_as: Counter) -> bool {
+    if current.settings().stack_kind == StackKind::FramePointers as u32 {
+        with_frames(current, event, lost_as)
+    } else {
+        with_copy(current, thread, event, lost_as)
+    }
+}
+
+#[inline(always)]
+fn with_frames(current: &Current, event: &BlockEvent, lost_as: Counter) -> bool {
+    let walked = stack::hash_frames(current.tgid, event.start);
+    let mut block = body(current, event);
+    if KNOWN_STACKS.get_ptr(walked.id).is_none() && !send_frames(current, event.start, walked) {
+        block.header.flags |= flags::STACK_MISSING;
+        current.count.add(Counter::StackMissing);
+    }
+    if walked.cut {
+        block.header.flags |= flags::STACK_CUT;
+    }
+    block.stack_id = walked.id;
+    send(current, block, Counter::Submitted, lost_as)
+}
+
+/// Sends a stack that user space does not have, and remembers that it has it. A stack that finds no
+/// room is not remembered, so that the next event with it tries again.
+#[inline(always)]
+fn send_frames(current: &Current, start: UnwindStart, walked: Walked) -> bool {
+    let Some(mut slot) = EVENTS.reserve::<FrameStack>(0) else { return false };
+    let record = slot.as_mut_ptr();
+    // SAFETY: the slot is ours until it is submitted; every field up to `count` frames is written.
+    unsafe {
+        (&raw mut (*record).header).write(header(current, Kind::Stack, 0));
+        (&raw mut (*record).stack_id).write(walked.id);
+        let count = stack::write_frames(start, &raw mut (*record).frames);
+        (&raw mut (*record).count).write(count);
+    }
+    slot.submit(NO_WAKEUP);
+    current.count.add(Counter::StackSubmitted);
+    if KNOWN_STACKS.insert(walked.id, 0u8, 0).is_err() {
+        current.count.add(Counter::StackNotRemembered);
+    }
+    true
+}
+
+#[inline(always)]
+fn with_copy(current: &Current, thread: &mut Thread, event: &BlockEvent, lost_as: Counter) -> bool {
+    let cap = u64::from(current.settings().stack_bytes);
+    let plan = stack::copy_plan(thread, event.start.sp, cap);
+    let mut block = body(current, event);
+    if thread.in_call == 1 && thread.return_address != 0 {
+        block.hidden_slot = thread.sp;
+        block.hidden_return = thread.return_address;
+    }
+    if plan.cut {
+        block.header.flags |= flags::STACK_CUT;
+    }
+    let length = plan.length;
+    // The verifier wants constant sizes: the smallest class that holds the copy.
+    let sent = if length <= STACK_CLASSES[0] as u64 {
+        copied::<{ STACK_CLASSES[0] }>(current, thread, block, length)
+    } else if length <= STACK_CLASSES[1] as u64 {
+        copied::<{ STACK_CLASSES[1] }>(current, thread, block, length)
+    } else if length <= STACK_CLASSES[2] as u64 {
+        copied::<{ STACK_CLASSES[2] }>(current, thread, block, length)
+    } else if length <= STACK_CLASSES[3] as u64 {
+        copied::<{ STACK_CLASSES[3] }>(current, thread, block, length)
+    } else if length <= STACK_CLASSES[4] as u64 {
+        copied::<{ STACK_CLASSES[4] }>(current, thread, block, length)
+    } else if length <= STACK_CLASSES[5] as u64 {
+        copied::<{ STACK_CLASSES[5] }>(current, thread, block, length)
+    } else {
+        copied::<{ STACK_CLASSES[6] }>(current, thread, block, length)
+    };
+    current.count.add(if sent { Counter::Submitted } else { lost_as });
+    sent
+}
+
+#[inline(always)]
+fn copied<const N: usize>(
+    current: &Current,
+    thread: &mut Thread,
+    mut block: Block,
+    length: u64,
+) -> bool {
+    let Some(mut slot) = EVENTS.reserve::<BlockWithStack<N>>(0) else { return false };
+    let record = slot.as_mut_ptr();
+    let length = if length > N as u64 { N as u64 } else { length };
+    // SAFETY: the slot is ours until it is submitted; `length` is at most N, and the helper fails
+    // (and clears the slot) where the stack cannot be read.
+    let read = unsafe {
+        generated::bpf_probe_read_user(
+            (&raw mut (*record).stack).cast::<c_void>(),
+            length as u32,
+            block.sp as *const c_void,
+        )
+    };
+    if read == 0 && length > 0 {
+        block.header.stack_len = length as u32;
+    } else {
+        // Another stack than last time: look for its end at the next event.
+        thread.stack_end = 0;
+        block.header.flags |= flags::STACK_MISSING;
+        current.count.add(Counter::StackMissing);
+    }
+    // SAFETY: as above.
+    unsafe { (&raw mut (*record).block).write(block) };
+    slot.submit(NO_WAKEUP);
+    true
+}

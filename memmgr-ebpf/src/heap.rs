@@ -1,0 +1,299 @@
+//! One generic program for every allocator function: the attach cookie says what the function does.
+//!
+//! An allocation is reported on its return, with the stack as it is then: the instruction pointer
+//! is the direct caller, the stack pointer and the callee-saved registers are the caller's, and
+//! nothing is copied for what is not sampled or fails. A free is reported on entry, before the
+//! block can be given out again. A resize puts its old block aside on entry and commits or restores
+//! it on return.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::pt_regs,
+    helpers::{bpf_get_attach_cookie, bpf_get_func_ip, bpf_probe_read_user},
+};
+use memmgr_common::{
+    Cookie, Counter, FunctionKind, Mode,
+    events::{Kind, flags},
+};
+
+use crate::{
+    arch::{RETURN_POPS, Registers},
+    count,
+    emit::{self, BlockEvent},
+    maps::{BlockKey, SAMPLED},
+    thread::{Current, Thread, call_flags, is_nested, next_sample},
+};
+
+const ALLOC: u8 = FunctionKind::Alloc as u8;
+const RESIZE: u8 = FunctionKind::Resize as u8;
+const FREE: u8 = FunctionKind::Free as u8;
+
+/// What a session's entry says about the return.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Return {
+    /// Call the program again on return.
+    Follow = 0,
+    /// Leave the return alone.
+    Skip = 1,
+}
+
+/// Entry and return in one program (6.13 and later).
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "uprobe")]
+pub fn heap_session(ctx: *mut c_void) -> u32 {
+    // SAFETY: the context of a uprobe program is the target's `pt_regs`.
+    let registers = unsafe { Registers::new(ctx.cast::<pt_regs>()) };
+    // SAFETY: the helper takes the program's context.
+    let probed = unsafe { bpf_get_func_ip(ctx) };
+    // On entry the kernel sets ip to the probed address; on return to the return address
+    // (kernel/events/uprobes.c: handle_swbp, uprobe_handle_trampoline).
+    if probed == registers.ip() {
+        on_entry(registers, cookie(ctx)) as u32
+    } else {
+        on_return(registers, cookie(ctx));
+        0
+    }
+}
+
+/// Entry alone: functions without a return probe, and kernels before 6.13.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "uprobe")]
+pub fn heap_entry(ctx: *mut c_void) -> u32 {
+    // SAFETY: as above.
+    on_entry(unsafe { Registers::new(ctx.cast::<pt_regs>()) }, cookie(ctx));
+    0
+}
+
+/// Return alone: kernels before 6.13.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "uprobe")]
+pub fn heap_return(ctx: *mut c_void) -> u32 {
+    // SAFETY: as above.
+    on_return(unsafe { Registers::new(ctx.cast::<pt_regs>()) }, cookie(ctx));
+    0
+}
+
+fn cookie(ctx: *mut c_void) -> Cookie {
+    // SAFETY: the helper takes the program's context.
+    Cookie(unsafe { bpf_get_attach_cookie(ctx) })
+}
+
+#[inline(always)]
+fn on_entry(registers: Registers, cookie: Cookie) -> Return {
+    let Some(current) = Current::capturing() else { return Return::Skip };
+    let Some(thread) = current.thread() else { return Return::Skip };
+    // SAFETY: only this thread touches its entry, and a probe handler does not nest in a thread.
+    let thread = unsafe { &mut *thread };
+    if is_nested(thread, registers.sp(), cookie.0, current.count) {
+        current.count.add(Counter::FilteredNested);
+        return Return::Skip;
+    }
+    count::hit(cookie.function());
+    match cookie.kind() {
+        FREE => {
+            free(&current, registers.argument(cookie.block_argument()));
+            Return::Skip
+        }
+        ALLOC | RESIZE => begin(&current, thread, registers, cookie),
+        _ => {
+            current.count.add(Counter::FilteredReturn);
+            Return::Skip
+        }
+    }
+}
+
+#[inline(always)]
+fn free(current: &Current, address: u64) {
+    if address == 0 {
+        current.count.add(Counter::FilteredNull);
+    } else if forget(current, address) {
+        emit::free(current, Kind::Free, address);
+    } else {
+        current.count.add(Counter::FilteredUnsampledFree);
+    }
+}
+
+/// Whether user space may know the block; in sample mode the block is forgotten here.
+#[inline(always)]
+fn forget(current: &Current, address: u64) -> bool {
+    if current.settings().mode == Mode::Exact as u32 {
+        return true;
+    }
+    let key = key(current, address);
+    // Looked up first: a lookup takes no lock, and nearly every free is of an unsampled block.
+    SAMPLED.get_ptr(key).is_some() && SAMPLED.remove(key).is_ok()
+}
+
+fn key(current: &Current, address: u64) -> BlockKey {
+    BlockKey { address, tgid: u64::from(current.tgid) }
+}
+
+#[inline(always)]
+fn begin(current: &Current, thread: &mut Thread, registers: Registers, cookie: Cookie) -> Return {
+    let size = requested(registers, cookie);
+    let mut call = 0;
+    if sampled(current, thread, size) {
+        call |= call_flags::SAMPLED;
+    } else if cookie.is_leaf() {
+        current.count.add(Counter::SampledOut);
+        return Return::Skip;
+    }
+    let mut block = 0;
+    if cookie.kind() == RESIZE {
+        block = registers.argument(cookie.block_argument());
+        if block != 0 && forget(current, block) {
+            call |= call_flags::OLD_ASIDE;
+            emit::free(current, Kind::ResizeBegin, block);
+        }
+    } else if cookie.out_argument() != 0 {
+        block = registers.argument(cookie.out_argument());
+    }
+    if call & call_flags::OLD_ASIDE == 0 {
+        let outcome = if call & call_flags::SAMPLED == 0 {
+            Counter::SampledOut
+        } else {
+            Counter::FilteredEntry
+        };
+        current.count.add(outcome);
+    }
+    thread.in_call = 1;
+    thread.nested = 0;
+    thread.call_flags = call;
+    thread.sp = registers.sp();
+    // SAFETY: the helper checks the address. Without it a mapping made inside this call has a stack
+    // that ends at the trampoline; nothing else depends on it.
+    thread.return_address = unsafe { bpf_probe_read_user(registers.sp() as *const u64) }.unwrap_or(0);
+    thread.cookie = cookie.0;
+    thread.size = size;
+    thread.block = block;
+    Return::Follow
+}
+
+/// Bytes asked for. A product that overflows makes the call fail, so that its value does not matter.
+#[inline(always)]
+fn requested(registers: Registers, cookie: Cookie) -> u64 {
+    let size = registers.argument(cookie.size_argument());
+    if cookie.factor_argument() == 0 {
+        size
+    } else {
+        size.wrapping_mul(registers.argument(cookie.factor_argument()))
+    }
+}
+
+/// The sampler: the countdown of bytes, drawn anew after every sample. The exponential distribution
+/// has no memory, so that a block of S bytes is sampled with probability 1 - e^(-S/R) whatever came before it.
+#[inline(always)]
+fn sampled(current: &Current, thread: &mut Thread, size: u64) -> bool {
+    if current.settings().mode == Mode::Exact as u32 {
+        return true;
+    }
+    if size < thread.countdown {
+        thread.countdown -= size;
+        return false;
+    }
+    thread.countdown = next_sample(current.settings());
+    true
+}
+
+#[inline(always)]
+fn on_return(registers: Registers, cookie: Cookie) {
+    let Some(current) = Current::capturing() else { return };
+    let Some(thread) = current.thread() else { return };
+    // SAFETY: as in `on_entry`.
+    let thread = unsafe { &mut *thread };
+    let ours = thread.in_call == 1
+        && thread.cookie == cookie.0
+        && thread.sp.wrapping_add(RETURN_POPS) == registers.sp();
+    if !ours {
+        current.count.add(Counter::FilteredReturn);
+        return;
+    }
+    thread.in_call = 0;
+    if thread.call_flags & (call_flags::SAMPLED | call_flags::OLD_ASIDE) == 0 {
+        current.count.add(Counter::FilteredReturn);
+        return;
+    }
+    match given_out(registers, cookie, thread.block) {
+        Ok(address) if thread.call_flags & call_flags::OLD_ASIDE != 0 => {
+            resized(&current, thread, registers, address);
+        }
+        Ok(0) => current.count.add(Counter::FilteredFailed),
+        Ok(address) => allocated(&current, thread, registers, address),
+        Err(Unreadable) => current.count.add(Counter::LostUnreadable),
+    }
+}
+
+struct Unreadable;
+
+/// The new block, or 0 when the call failed.
+#[inline(always)]
+fn given_out(registers: Registers, cookie: Cookie, stored_at: u64) -> Result<u64, Unreadable> {
+    let result = registers.result();
+    if cookie.out_argument() == 0 {
+        return Ok(result);
+    }
+    // posix_memalign returns an int: the upper half of the register means nothing.
+    if result as u32 != 0 {
+        return Ok(0);
+    }
+    // SAFETY: the helper checks the address and fails where it is not readable.
+    unsafe { bpf_probe_read_user(stored_at as *const u64) }.map_err(|_| Unreadable)
+}
+
+#[inline(always)]
+fn allocated(current: &Current, thread: &mut Thread, registers: Registers, address: u64) {
+    if !remember(current, address) {
+        current.count.add(Counter::LostSampledMap);
+        return;
+    }
+    let event = BlockEvent {
+        kind: Kind::Alloc,
+        flags: flags::NEW_TRACKED,
+        address,
+        size: thread.size,
+        start: registers.unwind_start(),
+    };
+    if !emit::block(current, thread, &event, Counter::LostAllocRing) {
+        // Not reported: its free must not be reported either.
+        forget(current, address);
+    }
+}
+
+#[inline(always)]
+fn resized(current: &Current, thread: &mut Thread, registers: Registers, address: u64) {
+    // realloc(p, 0) frees p and may return NULL; any other NULL leaves p as it was.
+    let failed = address == 0 && thread.size != 0;
+    let old = thread.block;
+    if failed && !remember(current, old) {
+        current.count.add(Counter::LostSampledMap);
+        return;
+    }
+    let track_new = thread.call_flags & call_flags::SAMPLED != 0 && address != 0;
+    if track_new && !remember(current, address) {
+        current.count.add(Counter::LostSampledMap);
+        return;
+    }
+    let event = BlockEvent {
+        kind: Kind::ResizeEnd,
+        flags: flags::OLD_TRACKED | if track_new { flags::NEW_TRACKED } else { 0 },
+        address,
+        size: thread.size,
+        start: registers.unwind_start(),
+    };
+    let sent = if track_new {
+        emit::block(current, thread, &event, Counter::LostAllocRing)
+    } else {
+        emit::block_without_stack(current, &event, Counter::LostAllocRing)
+    };
+    if !sent && track_new {
+        forget(current, address);
+    }
+}
+
+/// Makes the free of this block interesting; false when there is no room.
+#[inline(always)]
+fn remember(current: &Current, address: u64) -> bool {
+    current.settings().mode == Mode::Exact as u32
+        || SAMPLED.insert(key(current, address), 0u8, 0).is_ok()
+}

@@ -1,0 +1,68 @@
+//! Fork, exec and exit of targets. Raw tracepoints: they need no tracefs.
+
+use aya_ebpf::{EbpfContext, macros::raw_tracepoint, programs::RawTracePointContext};
+use memmgr_common::{Counter, events::Kind};
+
+use crate::{
+    emit,
+    maps::{TARGETS, THREADS},
+    thread::Current,
+};
+
+const CLONE_THREAD: u64 = 0x0001_0000;
+
+fn target() -> Option<Current> {
+    let current = Current::capturing()?;
+    if !current.is_target() {
+        return None;
+    }
+    current.count.add(Counter::Seen);
+    Some(current)
+}
+
+/// `task_newtask(struct task_struct *task, unsigned long clone_flags)`, run by the parent.
+#[raw_tracepoint]
+pub fn new_task(ctx: RawTracePointContext) -> i32 {
+    let Some(current) = target() else { return 0 };
+    // SAFETY: a raw tracepoint's context is its arguments, 64 bits each; this one has two.
+    let clone_flags = unsafe { *ctx.as_ptr().cast::<u64>().add(1) };
+    if clone_flags & CLONE_THREAD == 0 {
+        emit::bare(&current, Kind::Fork);
+    } else {
+        current.count.add(Counter::FilteredReturn);
+    }
+    0
+}
+
+/// `sched_process_exec`, run by the process in its new image: the old memory is gone.
+#[raw_tracepoint]
+pub fn process_exec(_: RawTracePointContext) -> i32 {
+    let Some(current) = target() else { return 0 };
+    emit::bare(&current, Kind::Exec);
+    // Nothing of the new image is counted: user space decides whether to attach to it.
+    forget_process(&current);
+    forget_thread(&current);
+    0
+}
+
+/// `sched_process_exit`, run by each thread as it ends.
+#[raw_tracepoint]
+pub fn thread_exit(_: RawTracePointContext) -> i32 {
+    let Some(current) = target() else { return 0 };
+    emit::bare(&current, Kind::ThreadExit);
+    forget_thread(&current);
+    0
+}
+
+/// Absent entries are no failure: the thread may never have hit a probe.
+fn forget_thread(current: &Current) {
+    if THREADS.get_ptr(current.tid).is_some() && THREADS.remove(current.tid).is_err() {
+        current.count.add(Counter::UnmatchedReturn);
+    }
+}
+
+fn forget_process(current: &Current) {
+    if TARGETS.remove(current.tgid).is_err() {
+        current.count.add(Counter::UnmatchedReturn);
+    }
+}

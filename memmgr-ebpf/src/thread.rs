@@ -1,0 +1,152 @@
+//! Per-thread state: the call in flight, the sampler's countdown, the end of the stack.
+
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_prandom_u32};
+use memmgr_common::{Counter, Settings, limits::MAX_NESTED_CALLS, sampling::draw_distance};
+
+use crate::{
+    count::Count,
+    maps::{SETTINGS, TARGETS, THREADS},
+};
+
+/// State of one thread of a target. Only that thread touches it, so there are no races.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Thread {
+    /// Process, to notice a thread id that was used again.
+    pub tgid: u32,
+    /// Whether an allocator call is in flight: 0 or 1.
+    pub in_call: u16,
+    /// Probed calls seen inside the call in flight.
+    pub nested: u16,
+    /// Bits of [`call_flags`] about the call in flight.
+    pub call_flags: u32,
+    pub reserved: u32,
+    /// Stack pointer at the entry of the call in flight: where its return address is.
+    pub sp: u64,
+    /// That return address, before the kernel put its trampoline there.
+    pub return_address: u64,
+    /// Cookie of the call in flight.
+    pub cookie: u64,
+    /// Bytes it asked for.
+    pub size: u64,
+    /// The block that it resizes, or where it stores its result.
+    pub block: u64,
+    /// Bytes to go until the next sample.
+    pub countdown: u64,
+    /// First address beyond the stack as far as it was looked for, see `stack::copy_plan`.
+    pub stack_end: u64,
+    /// 1 when nothing is mapped at `stack_end`.
+    pub stack_end_is_true: u64,
+}
+
+/// Bits of [`Thread::call_flags`].
+pub mod call_flags {
+    /// The new block is to be reported.
+    pub const SAMPLED: u32 = 1;
+    /// The old block was known and has been put aside.
+    pub const OLD_ASIDE: u32 = 2;
+}
+
+/// Everything a program needs to know about who runs it.
+#[derive(Clone, Copy)]
+pub struct Current {
+    /// Process.
+    pub tgid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Settings in force.
+    pub settings: *const Settings,
+    /// This CPU's counters.
+    pub count: Count,
+}
+
+impl Current {
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        // SAFETY: from a map lookup; array values are never freed while a program runs.
+        unsafe { &*self.settings }
+    }
+
+    /// `None` when nothing is being captured. Does not check the process.
+    pub fn capturing() -> Option<Self> {
+        let settings = SETTINGS.get_ptr(0)?;
+        // SAFETY: from a map lookup.
+        if unsafe { (*settings).capturing } == 0 {
+            return None;
+        }
+        let id = bpf_get_current_pid_tgid();
+        Some(Current { tgid: (id >> 32) as u32, tid: id as u32, settings, count: Count::new()? })
+    }
+
+    /// Whether this process is a target.
+    pub fn is_target(&self) -> bool {
+        TARGETS.get_ptr(self.tgid).is_some()
+    }
+
+    /// The state of this thread, made on its first hit. `None` for other processes, uncounted, and
+    /// when there is no room, which is counted as a loss.
+    pub fn thread(&self) -> Option<*mut Thread> {
+        if let Some(thread) = THREADS.get_ptr_mut(self.tid) {
+            // SAFETY: only this thread touches or removes its entry.
+            if unsafe { (*thread).tgid } == self.tgid {
+                self.count.add(Counter::Seen);
+                return Some(thread);
+            }
+        }
+        if !self.is_target() {
+            return None;
+        }
+        self.count.add(Counter::Seen);
+        let fresh = Thread {
+            tgid: self.tgid,
+            in_call: 0,
+            nested: 0,
+            call_flags: 0,
+            reserved: 0,
+            sp: 0,
+            return_address: 0,
+            cookie: 0,
+            size: 0,
+            block: 0,
+            countdown: next_sample(self.settings()),
+            stack_end: 0,
+            stack_end_is_true: 0,
+        };
+        let thread = match THREADS.insert(self.tid, fresh, 0) {
+            Ok(()) => THREADS.get_ptr_mut(self.tid),
+            Err(_) => None,
+        };
+        if thread.is_none() {
+            self.count.add(Counter::LostThreadMap);
+        }
+        thread
+    }
+}
+
+/// Bytes to the next sample; at least 1, so that an empty block is never sampled by itself.
+pub fn next_sample(settings: &Settings) -> u64 {
+    // SAFETY: the helper takes nothing and cannot fail.
+    let random = unsafe { bpf_get_prandom_u32() };
+    draw_distance(random, settings.sample_interval).max(1)
+}
+
+/// Whether a call that enters at `sp` is inside the call in flight.
+///
+/// A call in flight that never returned (a `longjmp` or a coroutine left it) shows by a later call
+/// that enters above it, by the same function at the same place, or by too many nested calls. A
+/// tail call has the stack pointer of the call it replaces and is nested.
+pub fn is_nested(thread: &mut Thread, sp: u64, cookie: u64, count: Count) -> bool {
+    if thread.in_call == 0 {
+        return false;
+    }
+    let abandoned = sp > thread.sp
+        || (sp == thread.sp && cookie == thread.cookie)
+        || thread.nested >= MAX_NESTED_CALLS;
+    if abandoned {
+        count.add(Counter::UnmatchedReturn);
+        thread.in_call = 0;
+        return false;
+    }
+    thread.nested += 1;
+    true
+}

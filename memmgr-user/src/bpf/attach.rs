@@ -1,0 +1,234 @@
+//! The ladder of ways to attach heap probes: session, multi, perf.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+};
+
+use memmgr_common::Cookie;
+
+use crate::units::{FileOffset, Pid};
+
+use super::{
+    kernel::KernelError,
+    object::Programs,
+    sys::{self, AttachType, ProgramType, UprobeTargets},
+};
+
+/// One probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbePoint {
+    /// Where, in the file.
+    pub offset: FileOffset,
+    /// What the function does.
+    pub cookie: Cookie,
+    /// Whether its return is wanted too.
+    pub on_return: bool,
+}
+
+/// The probes of one file, frees first: a free that is seen before its allocation can be is harmless.
+#[derive(Clone, Debug)]
+pub struct HeapProbes {
+    /// A path to the very file that is mapped, through procfs.
+    pub path: PathBuf,
+    /// In the order in which they are attached.
+    pub points: Vec<ProbePoint>,
+}
+
+/// A way to attach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rung {
+    /// One handler for entry and return, which skips the returns it does not need (6.13).
+    Session,
+    /// Entry and return handlers, all offsets of a file in one link (6.6).
+    Multi,
+    /// A perf event a probe.
+    Perf,
+}
+
+impl Rung {
+    /// The name in the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rung::Session => "session",
+            Rung::Multi => "multi",
+            Rung::Perf => "perf",
+        }
+    }
+
+    /// The rungs to try on this kernel, best first.
+    ///
+    /// Until 6.6.35 and 6.9.5 uprobe.multi matched one thread instead of the process and dropped the
+    /// events of all others in silence (kernel commit 46ba0e49b642), so that those kernels go without.
+    pub fn ladder(kernel: (u32, u32, u32)) -> &'static [Rung] {
+        let multi = match kernel {
+            (6, 6, patch) => patch >= 35,
+            (6, 9, patch) => patch >= 5,
+            (major, minor, _) => (major, minor) >= (6, 10),
+        };
+        match kernel {
+            (major, minor, _) if (major, minor) >= (6, 13) => {
+                &[Rung::Session, Rung::Multi, Rung::Perf]
+            }
+            _ if multi => &[Rung::Multi, Rung::Perf],
+            _ => &[Rung::Perf],
+        }
+    }
+}
+
+/// Attached probes; dropping it detaches them.
+pub struct Attached {
+    /// The rung that worked.
+    pub rung: Rung,
+    links: Vec<OwnedFd>,
+    programs: Vec<OwnedFd>,
+}
+
+impl Attached {
+    /// Attaches to all files by the first rung that this kernel takes. All or nothing: when a later
+    /// file fails nothing stays attached.
+    pub fn new(
+        programs: &Programs,
+        pid: Pid,
+        files: &[HeapProbes],
+        ladder: &[Rung],
+    ) -> Result<Self, KernelError> {
+        let mut refused = None;
+        for &rung in ladder {
+            match attach(rung, programs, pid, files) {
+                Ok(attached) => return Ok(attached),
+                // EINVAL is how a kernel says that it does not know the attach type.
+                Err(KernelError::Attach { error, .. })
+                    if error.raw_os_error() == Some(libc::EINVAL) =>
+                {
+                    tracing::debug!("{} probes refused: {error}", rung.name());
+                    refused = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let error = refused.unwrap_or_else(|| io::Error::from(io::ErrorKind::Unsupported));
+        Err(KernelError::Attach { what: "heap probes".into(), error })
+    }
+
+    /// Hits that the kernel did not deliver because the program was running already.
+    pub fn missed(&self) -> u64 {
+        self.programs.iter().filter_map(|program| sys::recursion_misses(program.as_fd()).ok()).sum()
+    }
+
+    /// Number of links, for the log.
+    pub fn links(&self) -> usize {
+        self.links.len()
+    }
+}
+
+fn attach(
+    rung: Rung,
+    programs: &Programs,
+    pid: Pid,
+    files: &[HeapProbes],
+) -> Result<Attached, KernelError> {
+    let expected = match rung {
+        Rung::Session | Rung::Multi => Some(AttachType::UprobeMulti),
+        Rung::Perf => None,
+    };
+    let entry = programs.load("heap_entry", ProgramType::Kprobe, expected)?;
+    let second = match rung {
+        Rung::Session => {
+            programs.load("heap_session", ProgramType::Kprobe, Some(AttachType::UprobeSession))?
+        }
+        Rung::Multi | Rung::Perf => programs.load("heap_return", ProgramType::Kprobe, expected)?,
+    };
+    let mut links = Vec::new();
+    for file in files {
+        // Entries and returns of one file; the order of `points` is kept.
+        let entry_only = |point: &&ProbePoint| !point.on_return;
+        let followed = |point: &&ProbePoint| point.on_return;
+        match rung {
+            Rung::Session => {
+                links.extend(multi(&entry, AttachType::UprobeMulti, false, pid, file, entry_only)?);
+                links.extend(multi(
+                    &second,
+                    AttachType::UprobeSession,
+                    false,
+                    pid,
+                    file,
+                    followed,
+                )?);
+            }
+            Rung::Multi => {
+                links.extend(multi(&entry, AttachType::UprobeMulti, false, pid, file, |_| true)?);
+                links.extend(multi(&second, AttachType::UprobeMulti, true, pid, file, followed)?);
+            }
+            Rung::Perf => {
+                for point in &file.points {
+                    links.push(perf(&entry, false, pid, file, point)?);
+                }
+                for point in file.points.iter().filter(followed) {
+                    links.push(perf(&second, true, pid, file, point)?);
+                }
+            }
+        }
+    }
+    Ok(Attached { rung, links, programs: vec![entry, second] })
+}
+
+fn multi(
+    program: &OwnedFd,
+    attach: AttachType,
+    on_return: bool,
+    pid: Pid,
+    file: &HeapProbes,
+    wanted: impl Fn(&&ProbePoint) -> bool,
+) -> Result<Option<OwnedFd>, KernelError> {
+    let (offsets, cookies): (Vec<u64>, Vec<u64>) =
+        file.points.iter().filter(wanted).map(|point| (point.offset.0, point.cookie.0)).unzip();
+    if offsets.is_empty() {
+        return Ok(None);
+    }
+    let targets =
+        UprobeTargets { path: &file.path, offsets: &offsets, cookies: &cookies, pid: pid.0 };
+    sys::link_uprobes(program.as_fd(), attach, on_return, &targets)
+        .map(Some)
+        .map_err(|error| KernelError::Attach { what: file.path.display().to_string(), error })
+}
+
+fn perf(
+    program: &OwnedFd,
+    on_return: bool,
+    pid: Pid,
+    file: &HeapProbes,
+    point: &ProbePoint,
+) -> Result<OwnedFd, KernelError> {
+    sys::perf_uprobe(&file.path, point.offset.0, on_return, pid.0)
+        .and_then(|event| sys::link_perf_event(program.as_fd(), event.as_fd(), point.cookie.0))
+        .map_err(|error| KernelError::Attach {
+            what: format!("{} at {:#x}", file.path.display(), point.offset),
+            error,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_that_filter_by_thread_go_without_multi() {
+        use Rung::{Multi, Perf, Session};
+        for (kernel, ladder) in [
+            ((5, 15, 0), &[Perf][..]),
+            ((6, 1, 170), &[Perf]),
+            ((6, 6, 34), &[Perf]),
+            ((6, 6, 35), &[Multi, Perf]),
+            ((6, 8, 12), &[Perf]),
+            ((6, 9, 4), &[Perf]),
+            ((6, 9, 5), &[Multi, Perf]),
+            ((6, 12, 0), &[Multi, Perf]),
+            ((6, 13, 0), &[Session, Multi, Perf]),
+            ((7, 0, 0), &[Session, Multi, Perf]),
+        ] {
+            assert_eq!(Rung::ladder(kernel), ladder, "{kernel:?}");
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The kernel part behind one type: load, attach, steer, read the books, detach.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
+use memmgr_common::{Counter, Settings, limits::MAX_FUNCTIONS};
+
+use crate::units::Pid;
+
+use super::{
+    attach::{Attached, HeapProbes, Rung},
+    object::Programs,
+    sys::{self, ProgramType},
+    tracefs::{self, Tracefs},
+};
+
+/// What can go wrong between us and the kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The object is not what this binary expects; a fault of the build.
+    #[error(
+        "the eBPF object {0}; it was built from other sources (`cargo xtask ebpf` rebuilds it)"
+    )]
+    Object(String),
+    /// A map could not be made.
+    #[error("the kernel refused the maps of memmgr: {error}\n{remedy}")]
+    Maps {
+        /// What aya said.
+        error: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The kernel refused a program.
+    #[error("the kernel refused the program {program}: {error}\n{log}\n{}", remedy(error))]
+    Load {
+        /// Its name.
+        program: &'static str,
+        /// Why.
+        error: io::Error,
+        /// The verifier's last lines.
+        log: String,
+    },
+    /// A probe could not be placed.
+    #[error("cannot attach to {what}: {error}\n{}", remedy(error))]
+    Attach {
+        /// Where.
+        what: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The end of the target cannot be waited for.
+    #[error("memmgr cannot watch for the end of the target: {0}")]
+    Watch(io::Error),
+    /// Reading or writing a map failed.
+    #[error("a map of memmgr cannot be used: {0}")]
+    Map(String),
+}
+
+impl KernelError {
+    /// The error of aya's loader, with what to do about it.
+    pub fn from_aya(error: aya::EbpfError) -> Self {
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        let mut text = error.to_string();
+        let mut code = None;
+        while let Some(error) = source {
+            if let Some(io) = error.downcast_ref::<io::Error>() {
+                code = io.raw_os_error();
+                text = format!("{text}: {io}");
+            }
+            source = error.source();
+        }
+        let io = code.map_or_else(|| io::Error::other("unknown"), io::Error::from_raw_os_error);
+        KernelError::Maps { error: text, remedy: remedy(&io) }
+    }
+
+    /// Whether more rights would help: exit code 5.
+    pub fn is_permission(&self) -> bool {
+        match self {
+            // With a log it is the verifier that refuses, not the rights that are missing.
+            KernelError::Load { error, log, .. } => {
+                error.kind() == io::ErrorKind::PermissionDenied && log.is_empty()
+            }
+            KernelError::Attach { error, .. } => error.kind() == io::ErrorKind::PermissionDenied,
+            KernelError::Maps { remedy, .. } => remedy.contains("root"),
+            KernelError::Object(_) | KernelError::Map(_) | KernelError::Watch(_) => false,
+        }
+    }
+}
+
+/// What a person can do about an error of bpf(2).
+fn remedy(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => {
+            "run memmgr as root (`sudo memmgr …`); `memmgr doctor` says what this host lacks".into()
+        }
+        Some(libc::ENOMEM) => {
+            "the host has no memory left for kernel maps; try a smaller --ring-bytes".into()
+        }
+        _ => "`memmgr doctor` says what this host allows".into(),
+    }
+}
+
+/// The kernel part's own books, summed over the processors. Counters only ever grow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Books {
+    values: [u64; Counter::COUNT as usize],
+    /// Probe hits that the kernel did not deliver.
+    pub missed: u64,
+}
+
+impl Books {
+    /// One counter.
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.values[counter as usize]
+    }
+
+    /// Books with these figures, for tests of what is computed from them.
+    pub fn with(figures: &[(Counter, u64)]) -> Self {
+        let mut books = Books::default();
+        for (counter, value) in figures {
+            books.values[*counter as usize] = *value;
+        }
+        books
+    }
+
+    /// Sum over several counters.
+    pub fn sum(&self, counters: &[Counter]) -> u64 {
+        counters.iter().map(|counter| self.get(*counter)).sum()
+    }
+
+    /// `seen - filtered - sampled_out - submitted - lost`: 0 when the books balance.
+    pub fn residual(&self) -> i64 {
+        let accounted = self.sum(&Counter::FILTERED)
+            + self.get(Counter::SampledOut)
+            + self.get(Counter::Submitted)
+            + self.sum(&Counter::LOST);
+        self.get(Counter::Seen).wrapping_sub(accounted) as i64
+    }
+}
+
+/// The loaded kernel part. Dropping it detaches everything: all links are owned by descriptors and nothing is pinned.
+pub struct Kernel {
+    programs: Programs,
+    heap: Option<Attached>,
+    other_links: Vec<OwnedFd>,
+    settings: Array<MapData, PodSettings>,
+}
+
+/// [`Settings`] as a map value.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct PodSettings(Settings);
+// SAFETY: `Settings` is repr(C), made of integers without padding (its size is asserted).
+unsafe impl aya::Pod for PodSettings {}
+
+impl Kernel {
+    /// Makes the maps and loads nothing yet. `ring_bytes` must be a power of two and at least a page.
+    pub fn load(ring_bytes: u32) -> Result<Self, KernelError> {
+        let mut programs = Programs::new(ring_bytes)?;
+        let settings = programs
+            .maps
+            .take_map("SETTINGS")
+            .ok_or_else(|| KernelError::Object("has no map SETTINGS".into()))?;
+        let settings = Array::try_from(settings).map_err(map_error)?;
+        Ok(Kernel { programs, heap: None, other_links: Vec::new(), settings })
+    }
+
+    /// Marks a process as a target.
+    pub fn add_target(&mut self, pid: Pid) -> Result<(), KernelError> {
+        let map = self
+            .programs
+            .maps
+            .map_mut("TARGETS")
+            .ok_or_else(|| KernelError::Object("has no map TARGETS".into()))?;
+        let mut targets: HashMap<_, u32, u32> = HashMap::try_from(map).map_err(map_error)?;
+        targets.insert(pid.0, 1, 0).map_err(map_error)
+    }
+
+    /// Attaches the heap probes, by the best rung that this kernel takes.
+    pub fn attach_heap(
+        &mut self,
+        pid: Pid,
+        files: &[HeapProbes],
+        ladder: &[Rung],
+    ) -> Result<Rung, KernelError> {
+        let attached = Attached::new(&self.programs, pid, files, ladder)?;
+        let rung = attached.rung;
+        tracing::debug!("{} links by {}", attached.links(), rung.name());
+        self.heap = Some(attached);
+        Ok(rung)
+    }
+
+    /// Attaches to fork, exec and exit.
+    pub fn attach_lifecycle(&mut self) -> Result<(), KernelError> {
+        for (program, tracepoint) in [
+            ("new_task", c"task_newtask"),
+            ("process_exec", c"sched_process_exec"),
+            ("thread_exit", c"sched_process_exit"),
+        ] {
+            let loaded = self.programs.load(program, ProgramType::RawTracepoint, None)?;
+            let link = sys::open_raw_tracepoint(loaded.as_fd(), tracepoint).map_err(|error| {
+                KernelError::Attach { what: tracepoint.to_string_lossy().into_owned(), error }
+            })?;
+            self.other_links.push(link);
+        }
+        Ok(())
+    }
+
+    /// Attaches to the mapping system calls.
+    pub fn attach_mappings(&mut self) -> Result<(), KernelError> {
+        let failed = |what: &str, error| KernelError::Attach { what: what.to_owned(), error };
+        let tracefs = Tracefs::open(&tracefs::USUAL).map_err(|error| {
+            failed("tracefs (`mount -t tracefs tracefs /sys/kernel/tracing`)", error)
+        })?;
+        let mut links = Vec::new();
+        for (program, tracepoint) in [
+            ("exit_mmap", "sys_exit_mmap"),
+            ("exit_brk", "sys_exit_brk"),
+            ("exit_mremap", "sys_exit_mremap"),
+            ("enter_mremap", "sys_enter_mremap"),
+            ("exit_munmap", "sys_exit_munmap"),
+            ("enter_munmap", "sys_enter_munmap"),
+        ] {
+            let loaded = self.programs.load(program, ProgramType::Tracepoint, None)?;
+            let link = tracefs
+                .tracepoint_id("syscalls", tracepoint)
+                .and_then(sys::perf_tracepoint)
+                .and_then(|event| sys::link_perf_event(loaded.as_fd(), event.as_fd(), 0))
+                .map_err(|error| failed(tracepoint, error))?;
+            links.push(link);
+        }
+        self.other_links.extend(links);
+        Ok(())
+    }
+
+    /// Puts settings in force; every program sees them at its next hit.
+    pub fn set(&mut self, settings: Settings) -> Result<(), KernelError> {
+        self.settings.set(0, PodSettings(settings), 0).map_err(map_error)
+    }
+
+    /// The reading end of the ring buffer. Can be taken once.
+    pub fn take_events(&mut self) -> Result<RingBuf<MapData>, KernelError> {
+        let map = self
+            .programs
+            .maps
+            .take_map("EVENTS")
+            .ok_or_else(|| KernelError::Object("has no map EVENTS".into()))?;
+        RingBuf::try_from(map).map_err(map_error)
+    }
+
+    /// The counters as they are now.
+    pub fn books(&self) -> Result<Books, KernelError> {
+        let map = self
+            .programs
+            .maps
+            .map("COUNTERS")
+            .ok_or_else(|| KernelError::Object("has no map COUNTERS".into()))?;
+        let counters: PerCpuArray<_, [u64; Counter::COUNT as usize]> =
+            PerCpuArray::try_from(map).map_err(map_error)?;
+        let mut books =
+            Books { missed: self.heap.as_ref().map_or(0, Attached::missed), ..Books::default() };
+        for cpu in counters.get(&0, 0).map_err(map_error)?.iter() {
+            for (sum, value) in books.values.iter_mut().zip(cpu) {
+                *sum += value;
+            }
+        }
+        Ok(books)
+    }
+
+    /// Outermost calls of the first `functions` functions of the attach plan.
+    pub fn hits(&self, functions: usize) -> Result<Vec<u64>, KernelError> {
+        let map = self
+            .programs
+            .maps
+            .map("HITS")
+            .ok_or_else(|| KernelError::Object("has no map HITS".into()))?;
+        let hits: PerCpuArray<_, u64> = PerCpuArray::try_from(map).map_err(map_error)?;
+        (0..functions.min(MAX_FUNCTIONS as usize) as u32)
+            .map(|index| Ok(hits.get(&index, 0).map_err(map_error)?.iter().sum()))
+            .collect()
+    }
+
+    /// Detaches every probe. The maps stay readable.
+    pub fn detach(&mut self) {
+        self.heap = None;
+        self.other_links.clear();
+    }
+
+    /// Loads every program once, for `doctor` and the tests of kernels: the name and what the kernel said.
+    pub fn try_every_program(&self) -> Vec<(&'static str, Result<(), KernelError>)> {
+        use sys::AttachType::{UprobeMulti, UprobeSession};
+        [
+            ("heap_session", ProgramType::Kprobe, Some(UprobeSession)),
+            ("heap_entry", ProgramType::Kprobe, Some(UprobeMulti)),
+            ("heap_return", ProgramType::Kprobe, Some(UprobeMulti)),
+            ("new_task", ProgramType::RawTracepoint, None),
+            ("process_exec", ProgramType::RawTracepoint, None),
+            ("thread_exit", ProgramType::RawTracepoint, None),
+            ("exit_mmap", ProgramType::Tracepoint, None),
+            ("exit_brk", ProgramType::Tracepoint, None),
+            ("exit_mremap", ProgramType::Tracepoint, None),
+            ("enter_mremap", ProgramType::Tracepoint, None),
+            ("exit_munmap", ProgramType::Tracepoint, None),
+            ("enter_munmap", ProgramType::Tracepoint, None),
+        ]
+        .into_iter()
+        .map(|(name, kind, expected)| (name, self.programs.load(name, kind, expected).map(drop)))
+        .collect()
+    }
+}
+
+fn map_error(error: aya::maps::MapError) -> KernelError {
+    KernelError::Map(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn books_balance_when_every_hit_is_accounted_for() {
+        let mut figures =
+            vec![(Counter::Seen, 100), (Counter::Submitted, 60), (Counter::SampledOut, 10)];
+        figures.extend([
+            (Counter::FilteredNested, 20),
+            (Counter::LostAllocRing, 7),
+            (Counter::LostFreeRing, 3),
+        ]);
+        assert_eq!(Books::with(&figures).residual(), 0);
+        figures.push((Counter::FilteredNull, 2));
+        assert_eq!(Books::with(&figures).residual(), -2);
+        // Records beside the hits do not touch the balance.
+        assert_eq!(
+            Books::with(&[(Counter::StackSubmitted, 5), (Counter::StackMissing, 5)]).residual(),
+            0
+        );
+    }
+}

@@ -1,0 +1,15 @@
+//! The kernel part, seen from user space: loading, attaching, settings, counters.
+//!
+//! aya makes the maps and reads the object. It has no uprobe sessions and no uprobe.multi in the
+//! version that builds here, so loading and linking of programs is ours: [`sys`] holds the system
+//! calls, [`object`] the programs, [`attach`] the ladder of ways to attach, [`kernel`] the whole
+//! behind one type.
+
+pub mod attach;
+pub mod kernel;
+pub mod object;
+pub mod sys;
+pub mod tracefs;
+
+pub use attach::{HeapProbes, ProbePoint, Rung};
+pub use kernel::{Books, Kernel, KernelError};

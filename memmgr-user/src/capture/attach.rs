@@ -1,0 +1,204 @@
+//! Attaching: from a plan to a session in which every probe is in place and nothing is counted yet.
+
+use std::{io, time::Instant};
+
+use aya::maps::{MapData, RingBuf};
+use memmgr_common::StackKind;
+
+use crate::{
+    allocator::{AttachPlan, KernelFacts, PlanError, Request, open_mapped, plan},
+    bpf::{HeapProbes, Kernel, KernelError, ProbePoint, Rung},
+    modules::{Modules, mapped_files},
+    report::NotCovered,
+    source::{
+        mappings::{Mapping, read_mappings},
+        process_dir::ProcessError,
+        roots::Roots,
+    },
+};
+
+use super::{
+    CapturePlan,
+    hazards::{Release, return_probe_hazard, running_kernel},
+    stack_choice::{Choice, choose},
+    target::{Target, TargetError},
+};
+
+/// Why nothing was attached.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The process.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// procfs.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// `--allocator` or `--probe`.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The kernel.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// A probe would harm the target.
+    #[error("{0}; nothing was attached")]
+    Hazard(String),
+    /// There is nothing to probe.
+    #[error("no allocator was found in the target: {}\nname one with --allocator PATH[:PREFIX] or --probe FUNC@OFFSET", reasons(.0))]
+    NoAllocator(Vec<NotCovered>),
+    /// A library was written to since it was read.
+    #[error("{0} was changed while memmgr attached; nothing was attached, try again")]
+    Changed(String),
+}
+
+fn reasons(not_covered: &[NotCovered]) -> String {
+    if not_covered.is_empty() {
+        return "none of its mapped files defines malloc and free".into();
+    }
+    not_covered.iter().map(|n| format!("\n  {}: {}", n.what, n.why)).collect()
+}
+
+/// Everything that is held while a capture runs.
+pub struct Session {
+    /// The process.
+    pub target: Target,
+    /// The kernel part, attached. Dropping it detaches.
+    pub kernel: Kernel,
+    /// The reading end of the ring buffer.
+    pub events: RingBuf<MapData>,
+    /// What is probed.
+    pub plan: AttachPlan,
+    /// What is not, beyond what the plan says.
+    pub not_covered: Vec<NotCovered>,
+    /// How the probes are attached.
+    pub rung: Rung,
+    /// Which stacks are taken.
+    pub stack: Choice,
+    /// The code that is mapped.
+    pub modules: Modules,
+    /// Ranges of `modules` that an unwinder has not seen.
+    pub new_ranges: Vec<u64>,
+    /// Where brk's heap ends.
+    pub program_break: Option<u64>,
+    /// When attaching began.
+    pub began: Instant,
+    /// How long it took.
+    pub attach_s: f64,
+}
+
+impl Session {
+    /// Attaches by this plan. Nothing is counted until the settings say so; on an error nothing stays attached.
+    pub fn attach(roots: &Roots, capture: &CapturePlan) -> Result<Self, AttachError> {
+        let began = Instant::now();
+        let target = Target::open(roots, capture.pid, capture.allow_traced)?;
+        let kernel_release = running_kernel();
+        if let Some(hazard) = return_probe_hazard(kernel_release, target.facts()) {
+            return Err(AttachError::Hazard(hazard));
+        }
+        let mappings = read_mappings(&target.dir)?;
+        let plan = find_allocators(roots, capture, &mappings, kernel_release)?;
+        let mut modules = Modules::default();
+        let new_ranges =
+            modules.update(&mappings, |file| open_mapped(&roots.proc, capture.pid, file));
+        let stack = choose(capture, &modules);
+
+        let mut kernel = Kernel::load(capture.ring_bytes)?;
+        let events = kernel.take_events()?;
+        kernel.add_target(capture.pid)?;
+        kernel.attach_lifecycle()?;
+        let mut not_covered = Vec::new();
+        if let Err(error) = kernel.attach_mappings() {
+            not_covered.push(NotCovered {
+                what: "memory that the target maps by itself (mmap, munmap, mremap, brk)".into(),
+                why: error.to_string(),
+            });
+        }
+        for allocator in &plan.allocators {
+            if !allocator.is_unchanged().unwrap_or(false) {
+                return Err(AttachError::Changed(allocator.path.display().to_string()));
+            }
+        }
+        let rung =
+            kernel.attach_heap(capture.pid, &heap_probes(&plan), Rung::ladder(kernel_release))?;
+        target.check_same(roots)?;
+
+        Ok(Session {
+            kernel,
+            events,
+            plan,
+            not_covered,
+            rung,
+            stack,
+            modules,
+            new_ranges,
+            program_break: program_break(&mappings),
+            began,
+            attach_s: began.elapsed().as_secs_f64(),
+            target,
+        })
+    }
+
+    /// The stacks that the kernel part takes.
+    pub fn stack_kind(&self) -> StackKind {
+        self.stack.kind
+    }
+}
+
+fn find_allocators(
+    roots: &Roots,
+    capture: &CapturePlan,
+    mappings: &[Mapping],
+    (major, minor, _): Release,
+) -> Result<AttachPlan, AttachError> {
+    let request = Request {
+        // arch/x86/kernel/uprobes.c learned all nops with 6.16 (610f6e14).
+        kernel: KernelFacts { multi_byte_nop_emulated: (major, minor) >= (6, 16) },
+        allocators: capture.allocators.clone(),
+        probes: capture.probes.clone(),
+    };
+    let mut files = mapped_files(mappings);
+    mark_main(roots, capture, &mut files);
+    let plan = plan(&files, |file| open_mapped(&roots.proc, capture.pid, file), &request)?;
+    if plan.allocators.is_empty() {
+        let not_covered =
+            plan.not_covered.into_iter().map(|n| NotCovered { what: n.what, why: n.why }).collect();
+        return Err(AttachError::NoAllocator(not_covered));
+    }
+    Ok(plan)
+}
+
+/// The file that the process runs, by inode: on overlay filesystems the device of a mapping is not that of stat.
+fn mark_main(roots: &Roots, capture: &CapturePlan, files: &mut [crate::allocator::MappedFile]) {
+    let exe = roots.process(capture.pid).join("exe");
+    let inode = || -> io::Result<u64> { Ok(rustix::fs::stat(&exe)?.st_ino) };
+    if let Ok(inode) = inode() {
+        let target = std::fs::read_link(&exe).ok();
+        for file in files.iter_mut() {
+            file.main = file.inode == inode
+                && target.as_ref().is_none_or(|path| file.deleted || *path == file.path);
+        }
+    }
+}
+
+fn heap_probes(plan: &AttachPlan) -> Vec<HeapProbes> {
+    plan.allocators
+        .iter()
+        .map(|allocator| HeapProbes {
+            path: allocator.attach_path(),
+            points: allocator
+                .functions
+                .iter()
+                .map(|function| ProbePoint {
+                    offset: function.probe,
+                    cookie: function.cookie,
+                    on_return: function.needs_return,
+                })
+                .collect(),
+        })
+        .collect()
+}
+
+/// Where `[heap]` ends; `None` before the first brk.
+fn program_break(mappings: &[Mapping]) -> Option<u64> {
+    use crate::source::mappings::Kind;
+    mappings.iter().filter(|mapping| mapping.kind == Kind::Heap).map(|mapping| mapping.end).max()
+}

@@ -1,0 +1,86 @@
+//! A capture: what is asked for, and everything that is held while it runs.
+
+pub mod attach;
+pub mod hazards;
+pub mod stack_choice;
+pub mod target;
+
+use std::time::Duration;
+
+use memmgr_common::{Mode, Settings, StackKind};
+
+use crate::{
+    aggregate::Filter,
+    allocator::{AllocatorOption, ProbeOption},
+    units::Pid,
+};
+
+pub use attach::{AttachError, Session};
+pub use target::{Target, TargetError};
+
+/// How heap calls are selected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// Every call.
+    Exact,
+    /// Poisson by bytes, with this mean distance.
+    Sample {
+        /// Bytes.
+        interval: u64,
+    },
+}
+
+/// Which stacks a person asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StackOption {
+    /// What the mapped files allow.
+    Auto,
+    /// Frame pointers.
+    FramePointers,
+    /// Unwind tables.
+    Tables,
+}
+
+/// What is asked for, checked.
+#[derive(Clone, Debug)]
+pub struct CapturePlan {
+    /// The process.
+    pub pid: Pid,
+    /// Which calls.
+    pub selection: Selection,
+    /// Which stacks.
+    pub stack: StackOption,
+    /// Bytes of stack to copy at most; one of the sizes in [`memmgr_common::limits::STACK_CLASSES`].
+    pub stack_bytes: u32,
+    /// Size of the ring buffer, a power of two.
+    pub ring_bytes: u32,
+    /// When to end by itself.
+    pub duration: Option<Duration>,
+    /// Distance of the points of the timeline.
+    pub interval: Duration,
+    /// Which outstanding blocks the report shows.
+    pub filter: Filter,
+    /// `--allocator`.
+    pub allocators: Vec<AllocatorOption>,
+    /// `--probe`.
+    pub probes: Vec<ProbeOption>,
+    /// Attach although a debugger traces the target.
+    pub allow_traced: bool,
+}
+
+impl CapturePlan {
+    /// The settings of the kernel part while capturing.
+    pub fn settings(&self, stack: StackKind) -> Settings {
+        let (mode, sample_interval) = match self.selection {
+            Selection::Exact => (Mode::Exact, 0),
+            Selection::Sample { interval } => (Mode::Sample, interval),
+        };
+        Settings {
+            capturing: 1,
+            mode: mode as u32,
+            stack_kind: stack as u32,
+            stack_bytes: self.stack_bytes,
+            sample_interval,
+        }
+    }
+}

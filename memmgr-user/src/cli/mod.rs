@@ -1,0 +1,36 @@
+//! The command line.
+
+pub mod args;
+pub mod capture;
+pub mod demo;
+pub mod doctor;
+pub mod exit;
+pub mod generate;
+pub mod leaking;
+pub mod values;
+
+use std::io::stderr;
+
+use tracing_subscriber::EnvFilter;
+
+use args::{Arguments, Verb};
+use capture::Show;
+
+/// Messages for people who look into memmgr itself: `MEMMGR_LOG=debug`.
+pub fn log() {
+    let filter = EnvFilter::try_from_env("MEMMGR_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).without_time().init();
+}
+
+/// Does what was asked for.
+pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    match arguments.verb {
+        Verb::Flamegraph(job) => capture::run(&job, Show::FlameGraph),
+        Verb::Leaks(job) => capture::run(&job, Show::Leaks),
+        Verb::Report(job) => capture::run(&job, Show::Report),
+        Verb::Demo(options) => demo::run(&options),
+        Verb::Doctor(options) => doctor::run(&options),
+        Verb::Generate(what) => generate::run(&what),
+        Verb::LeakingProgram => leaking::run(),
+    }
+}

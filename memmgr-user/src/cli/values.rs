@@ -1,0 +1,87 @@
+//! How sizes and times are typed.
+
+use std::time::Duration;
+
+/// A size: `524288`, `512KiB`, `1MiB`, `10MB`.
+pub fn size(text: &str) -> Result<u64, String> {
+    text.parse::<bytesize::ByteSize>()
+        .map(|size| size.as_u64())
+        .map_err(|_| format!("{text:?} is no size; write 524288, 512KiB or 1MiB"))
+}
+
+/// A time: `30s`, `5m`, `1h 30m`, `500ms`; `0` is none.
+pub fn time(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    humantime::parse_duration(text)
+        .map_err(|_| format!("{text:?} is no time; write 30s, 5m or 500ms"))
+}
+
+/// A time that is not 0, at least 100 ms.
+pub fn interval(text: &str) -> Result<Duration, String> {
+    match time(text)? {
+        short if short < Duration::from_millis(100) => Err("at least 100ms".into()),
+        interval => Ok(interval),
+    }
+}
+
+/// A sampling interval: 1 byte to 1 GiB.
+pub fn sample_interval(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        0 => Err("at least 1 byte; `--mode exact` takes every call".into()),
+        large if large > 1 << 30 => Err("at most 1GiB".into()),
+        interval => Ok(interval),
+    }
+}
+
+/// How much of a stack to copy: rounded up to a size that can be reserved.
+pub fn stack_bytes(text: &str) -> Result<u32, String> {
+    let wanted = size(text)?;
+    memmgr_common::limits::STACK_CLASSES
+        .into_iter()
+        .map(|class| class as u64)
+        .find(|class| *class >= wanted.max(4096))
+        .map(|class| class as u32)
+        .ok_or_else(|| "at most 64KiB".into())
+}
+
+/// Size of the ring buffer: rounded up to a power of two, 64 KiB to 1 GiB.
+pub fn ring_bytes(text: &str) -> Result<u32, String> {
+    match size(text)? {
+        wanted @ 1..=0x4000_0000 => Ok((wanted as u32).next_power_of_two().max(64 << 10)),
+        _ => Err("between 64KiB and 1GiB".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times() {
+        for (text, expected) in [
+            ("512KiB", Some(512 << 10)),
+            ("524288", Some(524_288)),
+            ("1MiB", Some(1 << 20)),
+            ("x", None),
+            ("-1", None),
+        ] {
+            assert_eq!(size(text).ok(), expected, "{text}");
+        }
+        for (text, expected) in
+            [("30s", Some(30_000)), ("0", Some(0)), ("500ms", Some(500)), ("30", None)]
+        {
+            assert_eq!(time(text).ok().map(|t| t.as_millis()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn values_that_mean_nothing_are_refused() {
+        assert!(sample_interval("0").is_err() && sample_interval("2GiB").is_err());
+        assert!(interval("10ms").is_err());
+        assert_eq!((stack_bytes("1"), stack_bytes("9000")), (Ok(4096), Ok(16384)));
+        assert!(stack_bytes("65KiB").is_err());
+        assert_eq!((ring_bytes("1"), ring_bytes("5MiB")), (Ok(65536), Ok(8 << 20)));
+    }
+}

@@ -1,0 +1,232 @@
+//! The collector: every record of the ring buffer goes through here, one at a time, in order.
+//!
+//! It is the straight line between the reader and the books: decode, unwind, track, aggregate. One
+//! task owns it; there is no lock.
+
+use std::collections::HashMap;
+
+use crate::{
+    aggregate::Ledger,
+    decode::{self, Backing, Block, Event, Origin, RawStack, ResizeEnd, StackKey, decode},
+    modules::{Modules, Place},
+    stacks::{Outer, StackHandle, Stacks},
+    track::{Blocks, Change, Class, Mappings, NewBlock},
+    units::{Address, KernelTime},
+    unwind::Unwinder,
+};
+
+/// Caps of the collector. Reaching one is counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Caps {
+    /// Live blocks: 25 to 50 bytes each.
+    pub blocks: usize,
+    /// Live mapped ranges: about 100 bytes each.
+    pub ranges: usize,
+    /// Nodes of the stack tree: about 24 bytes each.
+    pub stack_nodes: usize,
+}
+
+impl Default for Caps {
+    fn default() -> Self {
+        Caps { blocks: 64 << 20, ranges: 1 << 20, stack_nodes: 8 << 20 }
+    }
+}
+
+/// What the collector counted itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records read.
+    pub received: u64,
+    /// Records decoded.
+    pub decoded: u64,
+    /// Allocations without a stack.
+    pub stack_missing: u64,
+    /// Allocations whose stack was cut short.
+    pub stack_truncated: u64,
+    /// Children that the target made.
+    pub forks: u64,
+}
+
+/// What a record means for the capture as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Course {
+    /// Go on.
+    On,
+    /// The target runs another program now.
+    Exec,
+}
+
+/// State of one capture.
+pub struct Collector {
+    /// Books.
+    pub ledger: Ledger,
+    /// Live heap blocks.
+    pub blocks: Blocks,
+    /// Live mapped ranges.
+    pub mappings: Mappings,
+    /// All stacks.
+    pub stacks: Stacks,
+    /// The code that is mapped.
+    pub modules: Modules,
+    /// Own counts.
+    pub counts: Counts,
+    /// The first event's time.
+    pub first_event: Option<KernelTime>,
+    unwinder: Unwinder,
+    known: HashMap<StackKey, Vec<Address>>,
+    /// A file was mapped, or a stack led into code that is not known: the mappings must be read again.
+    stale: bool,
+}
+
+impl Collector {
+    /// A collector that begins at `began`.
+    pub fn new(
+        began: KernelTime,
+        modules: Modules,
+        program_break: Option<Address>,
+        caps: Caps,
+    ) -> Self {
+        Collector {
+            ledger: Ledger::default(),
+            blocks: Blocks::new(began, caps.blocks),
+            mappings: Mappings::new(program_break, caps.ranges),
+            stacks: Stacks::new(caps.stack_nodes),
+            modules,
+            counts: Counts::default(),
+            first_event: None,
+            unwinder: Unwinder::default(),
+            known: HashMap::new(),
+            stale: false,
+        }
+    }
+
+    /// Tells the unwinder of ranges that are new in `modules`.
+    pub fn learn(&mut self, changed: &[u64]) {
+        self.unwinder.add(&self.modules, changed);
+        self.stale = false;
+    }
+
+    /// Whether the mappings should be read again.
+    pub fn is_stale(&self) -> bool {
+        self.stale
+    }
+
+    /// Takes one record.
+    pub fn take(&mut self, record: &[u8]) -> Course {
+        self.counts.received += 1;
+        match decode(record) {
+            Ok((origin, event)) => {
+                self.counts.decoded += 1;
+                self.first_event.get_or_insert(origin.time);
+                self.event(origin, event)
+            }
+            Err(error) => {
+                tracing::error!("{error}");
+                Course::On
+            }
+        }
+    }
+
+    fn event(&mut self, origin: Origin, event: Event<'_>) -> Course {
+        match event {
+            Event::Alloc(block) => {
+                let block = self.new_block(origin, &block);
+                self.change(Change::Alloc(block));
+            }
+            Event::Free(address) => self.change(Change::Free(address)),
+            Event::ResizeBegin(address) => self.change(Change::ResizeBegin(origin.tid, address)),
+            Event::ResizeEnd(ResizeEnd::Failed) => self.change(Change::ResizeFailed(origin.tid)),
+            Event::ResizeEnd(ResizeEnd::Gone) => self.change(Change::ResizeGone(origin.tid)),
+            Event::ResizeEnd(ResizeEnd::Moved(block)) => {
+                let block = self.new_block(origin, &block);
+                self.change(Change::ResizeMoved(origin.tid, block));
+            }
+            Event::Frames(key, frames) => {
+                self.known.insert(key, frames);
+            }
+            Event::Map(block, backing) => {
+                let class = match backing {
+                    Backing::Anonymous => Class::Mapping,
+                    Backing::File => Class::FileMapping,
+                };
+                self.stale |= backing == Backing::File;
+                let NewBlock { address, size, stack, time, .. } = self.new_block(origin, &block);
+                let ledger = &mut self.ledger;
+                self.mappings
+                    .map(address, size, class, stack, time, &mut |delta| ledger.apply(&delta));
+            }
+            Event::UnmapBegin(span) | Event::RemapBegin(span) => {
+                let ledger = &mut self.ledger;
+                self.mappings
+                    .begin(origin.tid, span.start, span.length, &mut |delta| ledger.apply(&delta));
+            }
+            Event::UnmapEnd { done: true } => {
+                let ledger = &mut self.ledger;
+                self.mappings.commit(origin.tid, &mut |delta| ledger.apply(&delta));
+            }
+            Event::UnmapEnd { done: false } | Event::RemapEnd(None) => {
+                self.mappings.restore(origin.tid)
+            }
+            Event::RemapEnd(Some(block)) => {
+                let NewBlock { address, size, stack, time, .. } = self.new_block(origin, &block);
+                let ledger = &mut self.ledger;
+                self.mappings.moved(origin.tid, address, size, stack, time, &mut |delta| {
+                    ledger.apply(&delta)
+                });
+            }
+            Event::Break(block) => {
+                let NewBlock { address, stack, time, .. } = self.new_block(origin, &block);
+                let ledger = &mut self.ledger;
+                self.mappings.set_break(address, stack, time, &mut |delta| ledger.apply(&delta));
+            }
+            Event::Fork => self.counts.forks += 1,
+            Event::Exec => return Course::Exec,
+            Event::ThreadExit => {}
+        }
+        Course::On
+    }
+
+    fn change(&mut self, change: Change) {
+        let ledger = &mut self.ledger;
+        self.blocks.apply(change, &mut |delta| ledger.apply(&delta));
+    }
+
+    fn new_block(&mut self, origin: Origin, block: &Block<'_>) -> NewBlock {
+        NewBlock {
+            address: block.address,
+            size: block.size,
+            interval: block.interval,
+            stack: self.stack(&block.stack),
+            time: origin.time,
+        }
+    }
+
+    fn stack(&mut self, raw: &RawStack<'_>) -> StackHandle {
+        let handle = match raw {
+            RawStack::Copied(copied) => self.unwound(*copied),
+            RawStack::Known { key, cut } => match self.known.get(key) {
+                Some(frames) => {
+                    let outer = if *cut { Outer::Cut } else { Outer::Whole };
+                    self.stacks.intern(frames, outer)
+                }
+                None => Stacks::root(Outer::Missing),
+            },
+            RawStack::Missing => Stacks::root(Outer::Missing),
+        };
+        if handle == Stacks::root(Outer::Missing) {
+            self.counts.stack_missing += 1;
+        }
+        handle
+    }
+
+    fn unwound(&mut self, copied: decode::CopiedStack<'_>) -> StackHandle {
+        let (frames, outer) = self.unwinder.unwind(copied);
+        if outer == Outer::Cut {
+            self.counts.stack_truncated += 1;
+            // Code that was mapped since the mappings were read cannot be unwound.
+            let unmapped = |address: &Address| self.modules.place(*address) == Place::Unmapped;
+            self.stale |= frames.last().is_some_and(unmapped);
+        }
+        self.stacks.intern(frames, outer)
+    }
+}

@@ -1,0 +1,29 @@
+//! memmgr attaches to a running Linux process and shows where its memory went and who holds it.
+//!
+//! The straight line through the crate, also the order in which to read it:
+//!
+//! ```text
+//! kernel event → ring buffer → source → decode → track → aggregate → symbolize → report → sink
+//! ```
+//!
+//! [`pipeline`] is that line in code. `docs/architecture.md` states the invariants.
+
+pub mod aggregate;
+pub mod allocator;
+pub mod bpf;
+pub mod capture;
+pub mod collect;
+pub mod decode;
+pub mod escape;
+pub mod modules;
+pub mod output;
+pub mod pipeline;
+pub mod progress;
+pub mod report;
+pub mod sink;
+pub mod source;
+pub mod stacks;
+pub mod symbolize;
+pub mod track;
+pub mod units;
+pub mod unwind;

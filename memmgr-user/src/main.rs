@@ -1,0 +1,18 @@
+//! `memmgr`: what was typed → what it means → what it does → how it ended.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{args::Arguments, exit, run};
+
+fn main() -> ExitCode {
+    cli::log();
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::report(&error),
+    }
+}

@@ -1,0 +1,257 @@
+//! Where a result goes. It is opened before a capture starts, so that a wrong path is found out at
+//! once, and written whole or not at all.
+//!
+//! memmgr runs as root and may be pointed at a directory that somebody else can write to. A file is
+//! built under a new name next to its place, readable by its owner only, and moved there at the end:
+//! no link is followed, no device or pipe is opened, no other file is touched.
+
+use std::collections::hash_map::RandomState;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::hash::{BuildHasher, Hasher};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use crate::escape::Safe;
+
+/// Names that are tried before giving up: with 64 random bits the second is never needed.
+const NAMES_MAX: usize = 8;
+
+/// Why a result cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// The file is already there and may not be replaced.
+    #[error("{0} already exists; use -f to overwrite it, or give another name with -o")]
+    Exists(Shown),
+    /// The name is a symbolic link.
+    #[error(
+        "{0} is a symbolic link, which memmgr does not write through; give the name of a file with -o"
+    )]
+    Symlink(Shown),
+    /// The name is a directory, a device, a pipe or a socket.
+    #[error(
+        "{0} is {1}, not a regular file; give another name with -o, or `-o -` for standard output"
+    )]
+    NotRegular(Shown, &'static str),
+    /// The path ends in no name.
+    #[error("{0:?} names no file; give a file name with -o, or `-o -` for standard output")]
+    NoName(PathBuf),
+    /// Anyone could swap the file while it is written.
+    #[error(
+        "everyone may replace files in {0}: it is world-writable and not sticky; \
+         `chmod o-w` or `chmod +t` it, or write to another directory with -o"
+    )]
+    OpenToAll(Shown),
+    /// The directory cannot be used.
+    #[error("cannot write in {0}: {1}; give a directory that exists and is writable with -o")]
+    Directory(Shown, io::Error),
+    /// The result could not be stored; nothing was left behind.
+    #[error(
+        "cannot write {0}: {1}; nothing was left behind, free some space or give another place with -o"
+    )]
+    Write(Shown, io::Error),
+}
+
+/// A path as an error shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown(Safe);
+
+impl From<&Path> for Shown {
+    fn from(path: &Path) -> Self {
+        Self(Safe::bytes(path.as_os_str().as_encoded_bytes()))
+    }
+}
+
+impl std::fmt::Display for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An opened place for one result. Dropped without [`Output::commit`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct Output(Place);
+
+#[derive(Debug)]
+enum Place {
+    Stdout,
+    File(Pending),
+}
+
+impl Output {
+    /// Opens `path`, or standard output for `-`. With `force` an existing regular file will be replaced.
+    ///
+    /// # Errors
+    /// Says what is wrong with the path and what to do about it. Nothing was changed then.
+    pub fn open(path: &Path, force: bool) -> Result<Self, OutputError> {
+        if path == Path::new("-") {
+            return Ok(Self(Place::Stdout));
+        }
+        Pending::create(path, force).map(|pending| Self(Place::File(pending)))
+    }
+
+    /// True when the bytes go to standard output.
+    pub fn is_stdout(&self) -> bool {
+        matches!(self.0, Place::Stdout)
+    }
+
+    /// Writes the result and puts it in its place, on disk before this returns. A reader that closed
+    /// standard output has had enough: that is no error.
+    ///
+    /// # Errors
+    /// Nothing is at the path then, or what was there before.
+    pub fn commit(self, bytes: &[u8]) -> Result<(), OutputError> {
+        match self.0 {
+            Place::Stdout => write_stream(&mut io::stdout().lock(), bytes).map_err(|error| {
+                OutputError::Write(Shown::from(Path::new("standard output")), error)
+            }),
+            Place::File(pending) => pending.commit(bytes),
+        }
+    }
+}
+
+fn write_stream(stream: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    match stream.write_all(bytes).and_then(|()| stream.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// A file under a temporary name in the directory of its place.
+#[derive(Debug)]
+struct Pending {
+    path: PathBuf,
+    directory: OwnedFd,
+    name: OsString,
+    temporary: OsString,
+    file: File,
+    force: bool,
+}
+
+impl Pending {
+    fn create(path: &Path, force: bool) -> Result<Self, OutputError> {
+        // `dir/` and `dir/.` have a file name in Rust's view, but name a directory.
+        let ends_in_name =
+            !matches!(path.as_os_str().as_encoded_bytes(), [.., b'/'] | [.., b'/', b'.']);
+        let name = path
+            .file_name()
+            .filter(|_| ends_in_name)
+            .ok_or_else(|| OutputError::NoName(path.to_owned()))?;
+        let parent = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let directory = open_directory(parent)?;
+        check_place(&directory, name, path, force)?;
+        let (temporary, file) = create_temporary(&directory)
+            .map_err(|error| OutputError::Directory(parent.into(), error.into()))?;
+        Ok(Self { path: path.to_owned(), directory, name: name.to_owned(), temporary, file, force })
+    }
+
+    fn commit(mut self, bytes: &[u8]) -> Result<(), OutputError> {
+        let failed = |error: io::Error| OutputError::Write(self.path.as_path().into(), error);
+        self.file.write_all(bytes).and_then(|()| self.file.sync_all()).map_err(failed)?;
+        // Whatever has appeared at the place since it was opened is looked at again.
+        check_place(&self.directory, &self.name, &self.path, self.force)?;
+        let moved = if self.force { self.replace() } else { self.place_new() };
+        match moved {
+            Ok(()) => rustix::fs::fsync(&self.directory).map_err(|error| failed(error.into())),
+            Err(Errno::EXIST) => Err(OutputError::Exists(self.path.as_path().into())),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+
+    fn replace(&self) -> Result<(), Errno> {
+        rustix::fs::renameat(&self.directory, &self.temporary, &self.directory, &self.name)
+    }
+
+    /// Moves the file to a name that must not be taken.
+    fn place_new(&self) -> Result<(), Errno> {
+        let (directory, from, to) = (&self.directory, &self.temporary, &self.name);
+        match rustix::fs::renameat_with(directory, from, directory, to, RenameFlags::NOREPLACE) {
+            // Some filesystems cannot rename without replacing. A link never replaces either; the
+            // temporary name goes when this is dropped.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.link_new(),
+            result => result,
+        }
+    }
+
+    fn link_new(&self) -> Result<(), Errno> {
+        rustix::fs::linkat(
+            &self.directory,
+            &self.temporary,
+            &self.directory,
+            &self.name,
+            AtFlags::empty(),
+        )
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        // After a commit the name is gone already. If it cannot be removed, nothing else can be done.
+        let _ = rustix::fs::unlinkat(&self.directory, &self.temporary, AtFlags::empty());
+    }
+}
+
+/// Opens the directory, whose descriptor stands for it from now on, whatever becomes of its path.
+fn open_directory(path: &Path) -> Result<OwnedFd, OutputError> {
+    let failed = |error: Errno| OutputError::Directory(path.into(), error.into());
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(failed)?;
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(&directory).map_err(failed)?.st_mode);
+    if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
+        return Err(OutputError::OpenToAll(path.into()));
+    }
+    Ok(directory)
+}
+
+/// Refuses a place that is taken by something that may not be replaced.
+fn check_place(
+    directory: &OwnedFd,
+    name: &OsStr,
+    path: &Path,
+    force: bool,
+) -> Result<(), OutputError> {
+    let stat = match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(OutputError::Directory(path.into(), error.into())),
+        Ok(stat) => stat,
+    };
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile if force => return Ok(()),
+        FileType::RegularFile => return Err(OutputError::Exists(path.into())),
+        FileType::Symlink => return Err(OutputError::Symlink(path.into())),
+        FileType::Directory => "a directory",
+        FileType::Fifo => "a pipe",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "a device",
+        FileType::Unknown => "something else",
+    };
+    Err(OutputError::NotRegular(path.into(), kind))
+}
+
+fn create_temporary(directory: &OwnedFd) -> Result<(OsString, File), Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut taken = Errno::EXIST;
+    for _ in 0..NAMES_MAX {
+        // The keys of a new hasher are random. O_EXCL is what makes a guessed name harmless.
+        let name = OsString::from(format!(
+            ".memmgr-{:016x}.tmp",
+            RandomState::new().build_hasher().finish()
+        ));
+        match rustix::fs::openat(directory, &name, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => return Ok((name, file.into())),
+            Err(Errno::EXIST) => taken = Errno::EXIST,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(taken)
+}
+
+#[cfg(test)]
+mod tests;

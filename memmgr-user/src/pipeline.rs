@@ -1,0 +1,319 @@
+//! The straight line: ring buffer → decode → track → aggregate, and at the end symbolize → report.
+//!
+//! One task owns all state and is woken by one closed set of causes. Nothing in the kernel wakes it
+//! for an event, because a wake-up costs more than the probe: it drains on a timer that follows the
+//! fill of the ring buffer.
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
+
+use memmgr_common::{Settings, StackKind};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::{
+    io::unix::AsyncFd,
+    sync::watch,
+    time::{Instant as TokioInstant, MissedTickBehavior, interval_at, sleep, sleep_until},
+};
+
+use crate::{
+    allocator::open_mapped,
+    bpf::{Books, KernelError},
+    capture::{CapturePlan, Session},
+    collect::{Caps, Collector, Course},
+    report::TimelinePoint,
+    source::{cgroup::MemoryCgroup, mappings::read_mappings, process::read_figures, roots::Roots},
+    units::{Address, KernelTime},
+};
+
+/// Why a capture ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The time that was asked for is over.
+    Duration,
+    /// Ctrl-C or a termination signal.
+    Interrupted,
+    /// The target ended.
+    Exited,
+    /// The target runs another program.
+    Exec,
+}
+
+impl Ended {
+    /// The name in the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ended::Duration => "duration",
+            Ended::Interrupted => "interrupted",
+            Ended::Exited => "exited",
+            Ended::Exec => "exec",
+        }
+    }
+}
+
+/// What a person sees while a capture runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pulse {
+    /// Since counting began.
+    pub elapsed: Duration,
+    /// Events so far.
+    pub events: u64,
+    /// Tracked heap bytes outstanding.
+    pub live_bytes: u64,
+    /// Resident bytes of the target.
+    pub rss_bytes: u64,
+    /// Events lost so far.
+    pub lost: u64,
+}
+
+/// Everything a capture gathered; plain values and open files, nothing attached any more.
+pub struct Captured {
+    /// Books, live blocks, stacks and code.
+    pub collector: Collector,
+    /// The session's target, plan and choices; its probes are detached.
+    pub session: Session,
+    /// The kernel part's books, after the last event was read.
+    pub books: Books,
+    /// Outermost calls by function of the attach plan.
+    pub hits: Vec<u64>,
+    /// Tracked bytes, RSS and cgroup usage over time.
+    pub timeline: Vec<TimelinePoint>,
+    /// Why it ended.
+    pub ended: Ended,
+    /// When counting began and ended.
+    pub span: (KernelTime, KernelTime),
+    /// From the request to detach to its end.
+    pub detach_s: f64,
+    /// Processor time that memmgr used, from start to end of the capture.
+    pub cpu_s: f64,
+}
+
+/// What wakes the task.
+enum Wake {
+    Drain,
+    Interval,
+    End(Ended),
+}
+
+/// Runs a capture from the first event to the last.
+pub async fn run(
+    roots: &Roots,
+    plan: &CapturePlan,
+    mut session: Session,
+    pulse: &watch::Sender<Pulse>,
+    mut interrupted: impl Future<Output = ()> + Unpin,
+) -> Result<Captured, KernelError> {
+    let exited = watch_exit(&session.target.pidfd).map_err(KernelError::Watch)?;
+    let modules = std::mem::take(&mut session.modules);
+    let began = now();
+    let started = Instant::now();
+    let mut collector =
+        Collector::new(began, modules, session.program_break.map(Address), Caps::default());
+    session.kernel.set(plan.settings(session.stack_kind()))?;
+
+    // The tables are read while the first events gather in the ring buffer.
+    collector.learn(&std::mem::take(&mut session.new_ranges));
+    let cgroup = MemoryCgroup::find(roots, plan.pid);
+    let mut timeline = Vec::new();
+    let mut pace = Pace::new(plan.ring_bytes as usize);
+    let mut ticks = interval_at(TokioInstant::now(), plan.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let deadline = plan.duration.map(|duration| TokioInstant::now() + duration);
+
+    let ended = loop {
+        let wake = tokio::select! {
+            biased;
+            () = &mut interrupted => Wake::End(Ended::Interrupted),
+            () = until(deadline) => Wake::End(Ended::Duration),
+            _ = exited.readable() => Wake::End(Ended::Exited),
+            _ = ticks.tick() => Wake::Interval,
+            () = sleep(pace.delay()) => Wake::Drain,
+        };
+        match wake {
+            Wake::Drain => {
+                let (bytes, course) =
+                    drain(roots, plan, &mut session, &mut collector, pace.batch());
+                pace.drained(bytes);
+                if course == Course::Exec {
+                    break Ended::Exec;
+                }
+            }
+            Wake::Interval => {
+                let point = observe(&session, &collector, cgroup.as_ref(), started.elapsed());
+                let lost = session.kernel.books()?.sum(&memmgr_common::Counter::LOST);
+                pulse.send_replace(Pulse {
+                    elapsed: started.elapsed(),
+                    events: collector.counts.received,
+                    live_bytes: point.live_bytes,
+                    rss_bytes: point.rss_bytes,
+                    lost,
+                });
+                timeline.push(point);
+            }
+            Wake::End(ended) => break ended,
+        }
+    };
+
+    // Counting ends everywhere at this moment; only then are the probes taken away, which waits for
+    // every program that still runs, so that the last drain misses nothing and the books balance.
+    session.kernel.set(stopped(plan.settings(StackKind::Copy)))?;
+    let end = now();
+    let detaching = Instant::now();
+    let hits = session.kernel.hits(session.plan.functions().len())?;
+    let missed = session.kernel.books()?.missed;
+    session.kernel.detach();
+    let detach_s = detaching.elapsed().as_secs_f64();
+    while drain(roots, plan, &mut session, &mut collector, usize::MAX).0 > 0 {}
+    let mut books = session.kernel.books()?;
+    books.missed = missed;
+    timeline.push(observe(&session, &collector, cgroup.as_ref(), started.elapsed()));
+    let cpu_s = clock_seconds(ClockId::ProcessCPUTime);
+    Ok(Captured {
+        collector,
+        session,
+        books,
+        hits,
+        timeline,
+        ended,
+        span: (began, end),
+        detach_s,
+        cpu_s,
+    })
+}
+
+/// Reads up to `most` bytes of events; returns how many there were. Code that was mapped since is
+/// taken in as soon as a stack leads into it.
+fn drain(
+    roots: &Roots,
+    plan: &CapturePlan,
+    session: &mut Session,
+    collector: &mut Collector,
+    most: usize,
+) -> (usize, Course) {
+    let mut bytes = 0;
+    while let Some(record) = session.events.next() {
+        bytes += record.len();
+        let course = collector.take(&record);
+        drop(record);
+        if collector.is_stale() {
+            let mappings = read_mappings(&session.target.dir).unwrap_or_default();
+            let open = |file: &_| open_mapped(&roots.proc, plan.pid, file);
+            let changed = collector.modules.update(&mappings, open);
+            collector.learn(&changed);
+        }
+        if course == Course::Exec || bytes >= most {
+            return (bytes, course);
+        }
+    }
+    (bytes, Course::On)
+}
+
+fn observe(
+    session: &Session,
+    collector: &Collector,
+    cgroup: Option<&MemoryCgroup>,
+    elapsed: Duration,
+) -> TimelinePoint {
+    TimelinePoint {
+        t_s: elapsed.as_secs_f64(),
+        live_bytes: collector.ledger.heap().live_bytes() as u64,
+        // A target that has just ended has no RSS.
+        rss_bytes: read_figures(&session.target.dir)
+            .ok()
+            .and_then(|figures| figures.rss_bytes)
+            .unwrap_or(0),
+        cgroup_bytes: cgroup.and_then(MemoryCgroup::usage_bytes),
+    }
+}
+
+/// How long to sleep between drains: short when the ring buffer filled up since the last, long when it hardly did.
+struct Pace {
+    ring: usize,
+    delay: Duration,
+}
+
+impl Pace {
+    const SHORTEST: Duration = Duration::from_micros(500);
+    const LONGEST: Duration = Duration::from_millis(50);
+
+    fn new(ring: usize) -> Self {
+        Pace { ring, delay: Duration::from_millis(5) }
+    }
+
+    fn delay(&self) -> Duration {
+        self.delay
+    }
+
+    /// A batch is at most half a ring, so that signals and intervals are served under a flood.
+    fn batch(&self) -> usize {
+        self.ring / 2
+    }
+
+    fn drained(&mut self, bytes: usize) {
+        self.delay = if bytes >= self.batch() {
+            Duration::ZERO
+        } else if bytes > self.ring / 16 {
+            (self.delay / 2).max(Self::SHORTEST)
+        } else if bytes < self.ring / 64 {
+            (self.delay.max(Self::SHORTEST) * 2).min(Self::LONGEST)
+        } else {
+            self.delay.max(Self::SHORTEST)
+        };
+    }
+}
+
+fn stopped(settings: Settings) -> Settings {
+    Settings { capturing: 0, ..settings }
+}
+
+async fn until(deadline: Option<TokioInstant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Becomes readable when the process ends (pidfd_open(2)).
+fn watch_exit(pidfd: &OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned by the `AsyncFd` and closed after it is deregistered.
+    unsafe { AsyncFd::register(pidfd.try_clone()?) }.map_err(Into::into)
+}
+
+/// The kernel part's clock.
+pub fn now() -> KernelTime {
+    let time = clock_gettime(ClockId::Monotonic);
+    KernelTime(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
+fn clock_seconds(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Delays after drains of so many percent of the ring.
+    fn check(percents: &[usize], expected_us: &[u128]) {
+        let mut pace = Pace::new(1 << 20);
+        let delays: Vec<u128> = percents
+            .iter()
+            .map(|percent| {
+                pace.drained((percent << 20) / 100);
+                pace.delay().as_micros()
+            })
+            .collect();
+        assert_eq!(delays, expected_us);
+    }
+
+    #[test]
+    fn the_pace_follows_the_fill() {
+        check(&[0, 0, 0, 0, 0], &[10_000, 20_000, 40_000, 50_000, 50_000]);
+        check(&[10, 10, 10, 10, 10], &[2_500, 1_250, 625, 500, 500]);
+        check(&[50, 50, 10, 0], &[0, 0, 500, 1000]);
+        check(&[3], &[5_000]);
+    }
+}

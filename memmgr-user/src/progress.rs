@@ -1,0 +1,84 @@
+//! What a person sees on stderr while a capture runs: a line that moves on a terminal, nothing elsewhere.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::watch;
+
+use crate::{pipeline::Pulse, units::human_bytes};
+
+const REFRESH: Duration = Duration::from_millis(500);
+
+/// Shows pulses until the sender is gone. `length` is how long the capture runs, when it ends by itself.
+pub async fn show(mut pulses: watch::Receiver<Pulse>, length: Option<Duration>) {
+    // indicatif draws nothing when stderr is no terminal.
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(
+        ProgressStyle::with_template("{spinner} {wide_msg}").expect("a literal template"),
+    );
+    let mut before = Pulse::default();
+    loop {
+        let gone = tokio::time::timeout(REFRESH, pulses.changed())
+            .await
+            .is_ok_and(|changed| changed.is_err());
+        if gone {
+            break;
+        }
+        let pulse = *pulses.borrow_and_update();
+        if pulse.elapsed > before.elapsed {
+            bar.set_message(line(&pulse, &before, length, own_rss()));
+            before = pulse;
+        }
+        bar.tick();
+    }
+    bar.finish_and_clear();
+}
+
+fn line(pulse: &Pulse, before: &Pulse, length: Option<Duration>, own_rss: u64) -> String {
+    let time = match length {
+        Some(length) => {
+            format!("{} s left", length.saturating_sub(pulse.elapsed).as_secs_f64().ceil())
+        }
+        None => format!("{} s, Ctrl-C ends", pulse.elapsed.as_secs()),
+    };
+    let seconds = (pulse.elapsed.saturating_sub(before.elapsed)).as_secs_f64();
+    let rate = if seconds > 0.0 { (pulse.events - before.events) as f64 / seconds } else { 0.0 };
+    let lost =
+        if pulse.lost == 0 { "nothing lost".to_owned() } else { format!("LOST {}", pulse.lost) };
+    format!(
+        "{time} · {rate:.0} events/s · live {} · RSS {} · {lost} · memmgr {}",
+        human_bytes(pulse.live_bytes),
+        human_bytes(pulse.rss_bytes),
+        human_bytes(own_rss),
+    )
+}
+
+/// Resident bytes of memmgr now.
+fn own_rss() -> u64 {
+    procfs::process::Process::myself()
+        .and_then(|me| me.statm())
+        .map_or(0, |statm| statm.resident * rustix::param::page_size() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_says_what_matters() {
+        let before = Pulse { elapsed: Duration::from_secs(2), events: 100, ..Pulse::default() };
+        let pulse = Pulse {
+            elapsed: Duration::from_secs(4),
+            events: 1100,
+            live_bytes: 3 << 20,
+            rss_bytes: 10 << 20,
+            lost: 0,
+        };
+        assert_eq!(
+            line(&pulse, &before, Some(Duration::from_secs(30)), 20 << 20),
+            "26 s left · 500 events/s · live 3.0 MiB · RSS 10.0 MiB · nothing lost · memmgr 20.0 MiB"
+        );
+        assert!(line(&Pulse { lost: 7, ..pulse }, &before, None, 0).contains("4 s, Ctrl-C ends"));
+        assert!(line(&Pulse { lost: 7, ..pulse }, &before, None, 0).contains("LOST 7"));
+    }
+}

@@ -1,0 +1,482 @@
+//! The report, `memmgr.report/1`: plain, versioned, serializable.
+//!
+//! Fields may be added; a renamed or removed one bumps the number in [`SCHEMA`]. Bytes are bytes,
+//! times are seconds, counts are counts. Text that came from the target (names, paths, symbols) is
+//! stored as it was found and is hostile until a sink escapes it for the place it goes to.
+
+pub mod build;
+pub mod reconcile;
+
+use serde::{Deserialize, Serialize};
+
+/// The name and version of the schema, in every JSON report.
+pub const SCHEMA: &str = "memmgr.report/1";
+
+/// One capture, whole: what every sink renders and nothing else.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// The version of memmgr that captured.
+    pub memmgr_version: String,
+    /// When the capture ended, RFC 3339, UTC.
+    pub captured_at: String,
+    /// From the moment that counting began to the moment that it ended.
+    pub duration_s: f64,
+    /// What was looked at.
+    pub target: Target,
+    /// How it was looked at, and what was lost.
+    pub capture: Capture,
+    /// Heap figures over all stacks.
+    pub totals: Totals,
+    /// Anonymous memory that the target mapped by itself or through its allocator since the attach: address space.
+    pub mapped: Totals,
+    /// Files that the target mapped since the attach: address space.
+    pub file_mapped: Totals,
+    /// Every stack with allocations, most live bytes first.
+    pub stacks: Vec<Stack>,
+    /// The same bytes by function.
+    pub functions: Vec<Function>,
+    /// Judgements; empty until the capture was judged.
+    pub findings: Vec<Finding>,
+    /// One point an interval.
+    pub timeline: Vec<TimelinePoint>,
+    /// The target's own figures at the end, from procfs.
+    pub process: Process,
+    /// The memory cgroup of the target, if there is one.
+    pub cgroup: Option<Cgroup>,
+    /// The host at the end.
+    pub host: Host,
+    /// What explains the target's RSS, line by line.
+    pub reconciliation: Reconciliation,
+    /// What memmgr itself used.
+    pub collector: Collector,
+}
+
+/// The process that was captured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// Process id in the initial PID namespace.
+    pub pid: u32,
+    /// The kernel's short name of the process.
+    pub comm: String,
+    /// The executable as procfs names it.
+    pub exe: String,
+    /// The arguments.
+    pub cmdline: Vec<String>,
+    /// Start of the process in seconds since the host booted; with `pid` the identity of a process.
+    pub start_time_s: f64,
+    /// Path of its cgroup, as `/proc/PID/cgroup` has it.
+    pub cgroup: String,
+    /// Container id read from the cgroup path, if there is one.
+    pub container_id: Option<String>,
+    /// Threads at the end of the capture.
+    pub threads: u64,
+    /// Why the capture ended: `duration`, `interrupted`, `exited`, `exec`.
+    pub ended: String,
+    /// Allocators that were probed.
+    pub allocators: Vec<Allocator>,
+    /// What was found but could not be covered.
+    pub not_covered: Vec<NotCovered>,
+}
+
+/// One probed allocator library.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Allocator {
+    /// `glibc`, `musl`, `jemalloc`, `tcmalloc`, `mimalloc` or `named` (by the user).
+    pub kind: String,
+    /// The file as the target's mappings name it.
+    pub path: String,
+    /// GNU build id in hex, empty when the file has none.
+    pub build_id: String,
+    /// Every probed function.
+    pub functions: Vec<ProbedFunction>,
+}
+
+/// One probed function of an allocator.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProbedFunction {
+    /// The symbol; aliases of one address are joined with `=`.
+    pub symbol: String,
+    /// What it does: `malloc`, `calloc`, `realloc`, `memalign`, `posix_memalign`, `free`, ...
+    pub role: String,
+    /// File offset of the function's first instruction.
+    pub offset: u64,
+    /// Where the probe stands and what a hit costs: `entry+3 je (emulated)`, `entry test (single-stepped)`.
+    pub site: String,
+    /// Outermost calls seen at this function.
+    pub hits: u64,
+}
+
+/// Something that memmgr saw and does not cover.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NotCovered {
+    /// A function, a file or a memory class.
+    pub what: String,
+    /// Why.
+    pub why: String,
+}
+
+/// How the capture was made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Capture {
+    /// `exact` or `sample`.
+    pub mode: String,
+    /// Mean distance between samples; 0 in exact mode.
+    pub sample_interval_bytes: u64,
+    /// Which stacks were taken and why.
+    pub stack: StackChoice,
+    /// How the probes are attached: `session`, `multi` or `perf`.
+    pub attach: String,
+    /// True when nothing was lost: then exact figures are equal to the truth.
+    pub complete: bool,
+    /// Probe hits per second, over the capture.
+    pub probes_per_s: f64,
+    /// The overhead budget and what became of it.
+    pub overhead: Overhead,
+    /// What was lost, by cause.
+    pub loss: Loss,
+    /// The sums behind `complete`.
+    pub accounting: Accounting,
+}
+
+/// The kind of stack that was taken.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StackChoice {
+    /// `fp` (frame pointers walked in the kernel) or `dwarf` (a copy of the stack, unwound afterwards).
+    pub kind: String,
+    /// Bytes of stack copied at most; 0 with frame pointers.
+    pub bytes: u32,
+    /// Why this kind, in a sentence.
+    pub why: String,
+    /// What every mapped file allows.
+    pub files: Vec<StackFile>,
+}
+
+/// What one mapped file allows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StackFile {
+    /// The file as the target's mappings name it.
+    pub path: String,
+    /// `frame pointers`, `unwind tables`, or `none`.
+    pub unwind: String,
+}
+
+/// The overhead budget.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Overhead {
+    /// What the user allowed, when there is a budget.
+    pub budget_percent: Option<f64>,
+    /// What was measured, when it was measured.
+    pub achieved_percent: Option<f64>,
+    /// What was done to keep it.
+    pub actions: Vec<String>,
+}
+
+/// What was lost, by cause. All zero means complete.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// Events that found no room in the ring buffer.
+    pub ring_full: u64,
+    /// Events that found no room in a kernel map, or in a capped table of the collector.
+    pub map_full: u64,
+    /// Allocations without any stack; their bytes are kept.
+    pub stack_missing: u64,
+    /// Stacks that were cut short; their bytes are kept.
+    pub stack_truncated: u64,
+    /// Returns without an entry or entries without a return.
+    pub unmatched_return: u64,
+    /// Probe hits that the kernel did not deliver.
+    pub missed: u64,
+    /// Frees of blocks that memmgr does not know: mostly older than the attach. Not a loss by itself.
+    pub unknown_free: u64,
+    /// Allocations at an address that was still live: a free was missed.
+    pub implied_free: u64,
+}
+
+/// The sums that must balance: `seen = filtered + sampled_out + submitted + lost` and
+/// `submitted + stack_records = received = decoded`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accounting {
+    /// Probe hits that the programs handled.
+    pub seen: u64,
+    /// Hits that are no event: other processes, nested calls, null frees, failed allocations.
+    pub filtered: u64,
+    /// Hits that the sampler passed over.
+    pub sampled_out: u64,
+    /// Hits that became an event in the ring buffer.
+    pub submitted: u64,
+    /// Records beside the hits: frame-pointer stacks, sent once each.
+    pub stack_records: u64,
+    /// Hits that should have become an event and did not, over all causes.
+    pub lost: u64,
+    /// Events read from the ring buffer.
+    pub received: u64,
+    /// Events decoded.
+    pub decoded: u64,
+    /// `seen - filtered - sampled_out - submitted - lost`; 0 when the books balance.
+    pub residual: i64,
+}
+
+/// Counts and bytes over a capture.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Allocations.
+    pub alloc_count: u64,
+    /// Bytes allocated.
+    pub alloc_bytes: u64,
+    /// Frees of known blocks.
+    pub free_count: u64,
+    /// Bytes freed.
+    pub free_bytes: u64,
+    /// Blocks outstanding at the end.
+    pub live_count: u64,
+    /// Bytes outstanding at the end.
+    pub live_bytes: u64,
+    /// Most bytes outstanding at any time.
+    pub peak_live_bytes: u64,
+}
+
+/// One stack and what it allocated.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stack {
+    /// Stable within the report.
+    pub id: u32,
+    /// `heap`, `mapping` or `file-mapping`: what kind of memory. Kinds are never added up.
+    pub class: String,
+    /// Blocks outstanding.
+    pub live_count: u64,
+    /// Bytes outstanding.
+    pub live_bytes: u64,
+    /// Allocations made.
+    pub alloc_count: u64,
+    /// Bytes allocated.
+    pub alloc_bytes: u64,
+    /// How old the outstanding blocks are; absent when none is outstanding.
+    pub age_s: Option<Age>,
+    /// The frames, leaf first.
+    pub frames: Vec<Frame>,
+    /// Why the stack is not whole: `truncated`, `missing`; absent when it reaches the start of its thread.
+    pub cut: Option<String>,
+    /// The finding about this stack, by its index in `findings`.
+    pub finding: Option<u32>,
+}
+
+/// Ages of outstanding blocks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Age {
+    /// The youngest.
+    pub min: f64,
+    /// The median.
+    pub median: f64,
+    /// The oldest.
+    pub max: f64,
+}
+
+/// One frame of a stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Frame {
+    /// The function, demangled; absent when unknown (see `reason`).
+    pub function: Option<String>,
+    /// The file that holds the code.
+    pub module: Option<String>,
+    /// Source file.
+    pub file: Option<String>,
+    /// Line in the source file.
+    pub line: Option<u32>,
+    /// True when this function was inlined into the next frame.
+    pub inlined: bool,
+    /// Offset of the code in `module`; for code without a file, the address.
+    pub address: u64,
+    /// Why there is no function name.
+    pub reason: Option<String>,
+}
+
+/// Bytes by function.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Function {
+    /// The function's name.
+    pub function: String,
+    /// The file that holds it.
+    pub module: String,
+    /// Outstanding bytes of stacks whose leaf it is.
+    pub self_live_bytes: u64,
+    /// Outstanding bytes of stacks in which it appears.
+    pub total_live_bytes: u64,
+    /// Allocated bytes of stacks whose leaf it is.
+    pub self_alloc_bytes: u64,
+    /// Allocated bytes of stacks in which it appears.
+    pub total_alloc_bytes: u64,
+}
+
+/// A judgement over a stack or the process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The stack, when it is about one.
+    pub stack_id: Option<u32>,
+    /// What it is about, when it is not a stack.
+    pub subject: Option<String>,
+    /// Shape of the growth.
+    pub shape: String,
+    /// `info`, `warning` or `critical`.
+    pub severity: String,
+    /// 0 to 100.
+    pub score: f64,
+    /// 0 to 1.
+    pub confidence: f64,
+    /// Growth.
+    pub growth_bytes_per_s: f64,
+    /// Time until the limit is reached at this rate.
+    pub time_to_limit_s: Option<f64>,
+    /// Sentences with numbers.
+    pub evidence: Vec<String>,
+    /// What to do.
+    pub recommendation: String,
+}
+
+/// One moment of the capture.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TimelinePoint {
+    /// Since the capture began.
+    pub t_s: f64,
+    /// Tracked heap bytes outstanding.
+    pub live_bytes: u64,
+    /// Resident bytes of the target.
+    pub rss_bytes: u64,
+    /// Usage of its memory cgroup.
+    pub cgroup_bytes: Option<u64>,
+}
+
+/// Figures of the target from procfs. Absent means that the kernel did not say, never 0.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Process {
+    /// Resident set (`VmRSS`).
+    pub rss_bytes: Option<u64>,
+    /// Highest resident set (`VmHWM`).
+    pub rss_peak_bytes: Option<u64>,
+    /// Virtual size (`VmSize`).
+    pub virtual_bytes: Option<u64>,
+    /// Proportional set (`smaps_rollup` Pss).
+    pub pss_bytes: Option<u64>,
+    /// Unique set (`Private_Clean` + `Private_Dirty`).
+    pub uss_bytes: Option<u64>,
+    /// Resident anonymous memory (`RssAnon`).
+    pub anon_bytes: Option<u64>,
+    /// Resident file pages (`RssFile`).
+    pub file_bytes: Option<u64>,
+    /// Resident shared memory (`RssShmem`).
+    pub shmem_bytes: Option<u64>,
+    /// Swapped out (`VmSwap`).
+    pub swap_bytes: Option<u64>,
+    /// Page tables (`VmPTE`).
+    pub page_tables_bytes: Option<u64>,
+    /// Locked (`VmLck`).
+    pub locked_bytes: Option<u64>,
+    /// Huge pages of hugetlbfs (`HugetlbPages`), which RSS does not count.
+    pub hugetlb_bytes: Option<u64>,
+    /// Threads.
+    pub threads: Option<u64>,
+    /// Mappings.
+    pub mappings: Option<u64>,
+    /// Minor faults since the process began.
+    pub minor_faults: Option<u64>,
+    /// Major faults since the process began.
+    pub major_faults: Option<u64>,
+}
+
+/// The memory cgroup of the target.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cgroup {
+    /// `v1` or `v2`.
+    pub version: String,
+    /// Path below the hierarchy's mount point.
+    pub path: String,
+    /// `memory.current` or `memory.usage_in_bytes`.
+    pub usage_bytes: Option<u64>,
+    /// The tightest limit on the way to the root; absent when there is none.
+    pub limit_bytes: Option<u64>,
+    /// `memory.stat`, every field by the kernel's name.
+    pub stat: std::collections::BTreeMap<String, u64>,
+    /// `memory.events`; on v1 `failcnt` and the fields of `memory.oom_control`.
+    pub events: std::collections::BTreeMap<String, u64>,
+    /// `memory.pressure`, where there is one.
+    pub pressure: Option<Pressure>,
+}
+
+/// The host's memory, from `/proc/meminfo` and `/proc/pressure/memory`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Host {
+    /// `MemTotal`.
+    pub total_bytes: u64,
+    /// `MemAvailable`.
+    pub available_bytes: Option<u64>,
+    /// `MemFree`.
+    pub free_bytes: u64,
+    /// Total less available: what `free` calls used.
+    pub used_bytes: u64,
+    /// `SwapTotal`.
+    pub swap_total_bytes: u64,
+    /// `SwapFree`.
+    pub swap_free_bytes: u64,
+    /// Memory pressure of the host, where the kernel keeps it.
+    pub pressure: Option<Pressure>,
+}
+
+/// Pressure stall information.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pressure {
+    /// Some tasks stalled.
+    pub some: PressureLine,
+    /// All tasks stalled.
+    pub full: PressureLine,
+}
+
+/// One line of a pressure file: shares of time in percent, and the total.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PressureLine {
+    /// Percent over 10 s.
+    pub avg10: f64,
+    /// Percent over 60 s.
+    pub avg60: f64,
+    /// Percent over 300 s.
+    pub avg300: f64,
+    /// Stalled time since boot.
+    pub total_s: f64,
+}
+
+/// RSS, explained.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reconciliation {
+    /// Resident bytes, summed over the mappings.
+    pub rss_bytes: u64,
+    /// Heap bytes that memmgr tracks as outstanding (allocated since the attach).
+    pub tracked_live_bytes: u64,
+    /// Resident bytes of the allocator's mappings beyond what is tracked: allocated before the
+    /// attach, retained after a free, or lost to fragmentation.
+    pub allocator_retained_bytes: u64,
+    /// Resident bytes of thread stacks, the main thread's included.
+    pub thread_stacks_bytes: u64,
+    /// Resident file pages.
+    pub file_bytes: u64,
+    /// Resident shared memory.
+    pub shmem_bytes: u64,
+    /// The rest of RSS: changed pages of files, and what is none of the above.
+    pub untracked_bytes: u64,
+    /// Sentences for people.
+    pub explanation: Vec<String>,
+}
+
+/// What memmgr itself used.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Collector {
+    /// Highest resident set of memmgr.
+    pub rss_peak_bytes: u64,
+    /// Processor time of memmgr.
+    pub cpu_s: f64,
+    /// From the start of the attach to its end.
+    pub attach_s: f64,
+    /// From the request to detach to its end.
+    pub detach_s: f64,
+    /// From the attach to the first event, when there was one.
+    pub first_event_s: Option<f64>,
+}

@@ -1,0 +1,238 @@
+//! Folded stacks: `root;...;leaf N`, the input of every flame graph tool.
+//!
+//! The format has no quoting: a semicolon ends a frame, a space before a number ends the stack, a line
+//! that begins with `# ` is a comment and a second number makes a difference of two profiles. A name
+//! that would be read as any of these is changed just enough not to be.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::{RenderOptions, words};
+use crate::escape::Safe;
+use crate::report::{Frame, Report, Stack};
+
+/// Names are cut at this many bytes: a hostile or generated symbol must not fill the disk.
+const NAME_BYTES_MAX: usize = 4096;
+
+/// Stands as the root of a stack whose outermost callers are not known.
+pub(super) const TRUNCATED: &str = "[truncated]";
+/// Stands as the root of an allocation whose stack was not taken.
+pub(super) const STACK_LOST: &str = "[stack lost]";
+
+/// The folded lines, sorted; inlined functions end in `_[i]`.
+pub(super) fn render(report: &Report, options: &RenderOptions) -> String {
+    let mut text = String::new();
+    for (stack, value) in fold(report, options, "_[i]") {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{stack} {value}");
+    }
+    text
+}
+
+/// Every distinct folded stack of the chosen class with its value; those without any are left out.
+pub(super) fn fold(
+    report: &Report,
+    options: &RenderOptions,
+    inlined_mark: &str,
+) -> BTreeMap<String, u64> {
+    let mut folded = BTreeMap::new();
+    for stack in options.class.stacks(report) {
+        let value = options.metric.of(stack);
+        if value > 0 {
+            let sum: &mut u64 = folded.entry(line(stack, inlined_mark)).or_default();
+            *sum = sum.saturating_add(value);
+        }
+    }
+    folded
+}
+
+/// One stack, root first.
+fn line(stack: &Stack, inlined_mark: &str) -> String {
+    let cut = match stack.cut.as_deref() {
+        Some("truncated") => Some(TRUNCATED.to_owned()),
+        Some("missing") => Some(STACK_LOST.to_owned()),
+        // A reason that this version does not know is still a reason.
+        Some(other) => Some(format!("[{}]", plain(other))),
+        None if stack.frames.is_empty() => Some(STACK_LOST.to_owned()),
+        None => None,
+    };
+    let frames = stack.frames.iter().rev().map(|frame| {
+        let mark = if frame.inlined { inlined_mark } else { "" };
+        name(frame) + mark
+    });
+    cut.into_iter().chain(frames).collect::<Vec<_>>().join(";")
+}
+
+/// The function, or where the code is: `[libfoo.so+0x1f2e]`. Code without a file has an address that
+/// would give away the target's layout and means nothing afterwards, so that it is not written.
+fn name(frame: &Frame) -> String {
+    match (&frame.function, &frame.module) {
+        (Some(function), _) => plain(function),
+        (None, Some(module)) => {
+            format!("[{}+{:#x}]", plain(words::base_name(module)), frame.address)
+        }
+        (None, None) => "[unknown]".to_owned(),
+    }
+}
+
+/// A name that no reader of folded stacks takes for anything else.
+fn plain(name: &str) -> String {
+    let cut = &name[..name.floor_char_boundary(NAME_BYTES_MAX)];
+    let mut plain = Safe::text(cut).as_str().trim().replace(';', ":");
+    plain.truncate(plain.floor_char_boundary(NAME_BYTES_MAX));
+    if plain.is_empty() {
+        return "[unknown]".to_owned();
+    }
+    if plain.starts_with("# ") {
+        plain.replace_range(1..2, "_");
+    }
+    if let Some(space) = plain.rfind(' ')
+        && plain[space + 1..].bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+    {
+        plain.replace_range(space..=space, "_");
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::{Class, Metric, fixture};
+
+    #[track_caller]
+    fn check(stacks: Vec<Stack>, metric: Metric, class: Class, expected: &str) {
+        let report = Report { stacks, ..Report::default() };
+        let options = RenderOptions { metric, class, ..RenderOptions::default() };
+        assert_eq!(render(&report, &options), expected);
+    }
+
+    fn stack(class: &str, live_bytes: u64, leaf_first: &[&str]) -> Stack {
+        Stack {
+            class: class.to_owned(),
+            live_bytes,
+            live_count: 1,
+            alloc_bytes: live_bytes * 2,
+            alloc_count: 2,
+            frames: leaf_first.iter().map(|function| fixture::frame(function)).collect(),
+            ..Stack::default()
+        }
+    }
+
+    #[test]
+    fn roots_come_first_and_classes_stay_apart() {
+        let stacks =
+            || vec![stack("heap", 10, &["malloc", "main"]), stack("mapping", 7, &["mmap", "main"])];
+        check(stacks(), Metric::InuseSpace, Class::Heap, "main;malloc 10\n");
+        check(stacks(), Metric::AllocObjects, Class::Heap, "main;malloc 2\n");
+        check(stacks(), Metric::AllocSpace, Class::Mapping, "main;mmap 14\n");
+    }
+
+    #[test]
+    fn equal_lines_are_one_and_empty_ones_none() {
+        check(
+            vec![
+                stack("heap", 1, &["b", "a"]),
+                stack("heap", 0, &["c"]),
+                stack("heap", 2, &["b", "a"]),
+            ],
+            Metric::InuseSpace,
+            Class::Heap,
+            "a;b 3\n",
+        );
+        check(vec![], Metric::InuseSpace, Class::Heap, "");
+    }
+
+    #[test]
+    fn stacks_that_are_not_whole_say_so_at_the_root() {
+        let cut = |cut: Option<&str>, frames: &[&str]| Stack {
+            cut: cut.map(str::to_owned),
+            ..stack("heap", 1, frames)
+        };
+        check(
+            vec![
+                cut(Some("truncated"), &["b", "a"]),
+                cut(Some("missing"), &[]),
+                cut(Some("missing"), &["caller"]),
+                cut(None, &[]),
+                cut(Some("no;memory"), &["x"]),
+            ],
+            Metric::InuseSpace,
+            Class::Heap,
+            "[no:memory];x 1\n[stack lost] 2\n[stack lost];caller 1\n[truncated];a;b 1\n",
+        );
+    }
+
+    #[test]
+    fn inlined_and_unknown_frames() {
+        let mut odd = stack("heap", 1, &["in", "out"]);
+        odd.frames[0].inlined = true;
+        odd.frames.push(Frame {
+            module: Some("/usr/lib/libx.so".into()),
+            address: 0x1f2e,
+            ..Frame::default()
+        });
+        odd.frames.push(Frame { address: 0x7f00_dead_beef, ..Frame::default() });
+        check(
+            vec![odd],
+            Metric::InuseSpace,
+            Class::Heap,
+            "[unknown];[libx.so+0x1f2e];out;in_[i] 1\n",
+        );
+    }
+
+    #[test]
+    fn names_cannot_break_the_line() {
+        for (hostile, shown) in [
+            ("a;b", "a:b"),
+            ("[u8; 8]::from", "[u8: 8]::from"),
+            ("a\nb 9\n", "a\\u{a}b 9\\u{a}"),
+            ("evil 12", "evil_12"),
+            ("evil 1 2", "evil 1_2"),
+            ("evil 1.5", "evil_1.5"),
+            ("# comment", "#_comment"),
+            ("  spaces  ", "spaces"),
+            ("", "[unknown]"),
+            ("\x1b[31m", "\\u{1b}[31m"),
+            ("operator new(unsigned long)", "operator new(unsigned long)"),
+        ] {
+            check(
+                vec![stack("heap", 5, &[hostile])],
+                Metric::InuseSpace,
+                Class::Heap,
+                &format!("{shown} 5\n"),
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_capped_between_characters() {
+        let long = "é".repeat(5000);
+        check(
+            vec![stack("heap", 5, &[&long])],
+            Metric::InuseSpace,
+            Class::Heap,
+            &format!("{} 5\n", "é".repeat(2048)),
+        );
+        assert_eq!(plain(&"\x1b".repeat(5000)).len(), NAME_BYTES_MAX);
+    }
+
+    #[test]
+    fn sums_never_wrap() {
+        check(
+            vec![stack("heap", u64::MAX / 2, &["a"]), stack("heap", u64::MAX / 2, &["a"]), {
+                stack("heap", 7, &["a"])
+            }],
+            Metric::InuseSpace,
+            Class::Heap,
+            "a 18446744073709551615\n",
+        );
+    }
+
+    #[test]
+    fn the_report_as_a_file() {
+        insta::assert_snapshot!(
+            "redis.folded",
+            render(&fixture::redis(), &RenderOptions::default())
+        );
+    }
+}

@@ -1,0 +1,264 @@
+//! The report for a terminal, in the order in which a person on call needs it: what was looked at,
+//! whether the figures can be trusted, how much it is, who holds it, and then everything else.
+
+mod context;
+mod page;
+mod stacks;
+
+use page::{Columns, Page, Style, cut_middle};
+
+use super::{Class, RenderOptions, loss, words};
+use crate::escape::Safe;
+use crate::report::{Report, Totals};
+use crate::units::human_bytes;
+
+/// The whole report.
+pub(super) fn render(report: &Report, options: &RenderOptions) -> String {
+    let mut page = Page::new(options.color, options.width);
+    head(&mut page, report);
+    summary(&mut page, report);
+    context::resident(&mut page, report);
+    findings(&mut page, report);
+    for class in Class::ALL {
+        stacks::section(&mut page, report, options, class);
+    }
+    functions(&mut page, report, options);
+    losses(&mut page, report);
+    context::probes(&mut page, report);
+    context::not_covered(&mut page, report);
+    context::surroundings(&mut page, report);
+    page.finish()
+}
+
+/// Who holds outstanding memory: the head, the sums, the stacks, and what was lost.
+pub fn leaks_table(report: &Report, options: &RenderOptions) -> String {
+    let mut page = Page::new(options.color, options.width);
+    head(&mut page, report);
+    summary(&mut page, report);
+    findings(&mut page, report);
+    for class in Class::ALL {
+        stacks::section(&mut page, report, options, class);
+    }
+    losses(&mut page, report);
+    context::not_covered(&mut page, report);
+    page.finish()
+}
+
+/// What was looked at, how, and whether all of it was seen.
+fn head(page: &mut Page, report: &Report) {
+    let target = &report.target;
+    let capture = &report.capture;
+    page.paragraph(0, Style::Bold, format!("{} ({})", target.comm, target.pid));
+    let command =
+        if target.cmdline.is_empty() { target.exe.clone() } else { target.cmdline.join(" ") };
+    if !command.is_empty() {
+        page.field("command", command);
+    }
+    if let Some(container) = &target.container_id {
+        page.field("container", container.as_str());
+    }
+    let ended = match target.ended.as_str() {
+        "" | "duration" => "",
+        "interrupted" => ", interrupted by the user",
+        "exited" => ", until the target exited",
+        "exec" => ", until the target executed another program",
+        other => &format!(", ended: {other}"),
+    };
+    let mode = match capture.mode.as_str() {
+        "sample" => format!(
+            "sample, one per {} on average: figures are estimates",
+            human_bytes(capture.sample_interval_bytes)
+        ),
+        "exact" => "exact, every allocation".to_owned(),
+        "growth" => "growth, no allocator probes: page faults and mappings only".to_owned(),
+        "" => "unknown".to_owned(),
+        other => other.to_owned(),
+    };
+    page.field(
+        "captured",
+        format!("{}{ended}, {}", words::span(report.duration_s), report.captured_at),
+    );
+    page.field("mode", mode);
+    if capture.complete {
+        page.styled_field("complete", Style::Good, "yes, nothing was lost");
+    } else {
+        let amount = loss::amount(&capture.loss);
+        page.styled_field("complete", Style::Bad, format!("NO, {amount} (see Lost)"));
+    }
+}
+
+/// How much it is.
+fn summary(page: &mut Page, report: &Report) {
+    page.heading("Heap since the attach");
+    sums(page, report, &report.totals);
+    if report.mapped.alloc_count > 0 {
+        page.heading("Mapped since the attach (partly by the allocator: never add the two)");
+        sums(page, report, &report.mapped);
+    }
+}
+
+fn sums(page: &mut Page, report: &Report, totals: &Totals) {
+    page.styled_field(
+        "outstanding",
+        Style::Bold,
+        format!(
+            "{} in {} (peak {})",
+            human_bytes(totals.live_bytes),
+            words::counted(totals.live_count, "block"),
+            human_bytes(totals.peak_live_bytes)
+        ),
+    );
+    page.field("allocated", moved(totals.alloc_bytes, totals.alloc_count, report.duration_s));
+    page.field("freed", moved(totals.free_bytes, totals.free_count, report.duration_s));
+}
+
+/// `1.2 GiB in 3,000 blocks, 41.0 MiB/s, 100 blocks/s`
+fn moved(bytes: u64, count: u64, seconds: f64) -> String {
+    let sum = format!("{} in {}", human_bytes(bytes), words::counted(count, "block"));
+    match (words::per_second(bytes, seconds), words::per_second(count, seconds)) {
+        (Some(bytes), Some(blocks)) => {
+            format!("{sum}, {}/s, {}/s", human_bytes(bytes), words::counted(blocks, "block"))
+        }
+        _ => sum,
+    }
+}
+
+/// How a severity looks.
+fn severity_style(severity: &str) -> Style {
+    match severity {
+        "critical" => Style::Bad,
+        "warning" => Style::Warn,
+        _ => Style::Plain,
+    }
+}
+
+/// Judgements, when the capture was judged.
+fn findings(page: &mut Page, report: &Report) {
+    if report.findings.is_empty() {
+        return;
+    }
+    page.heading("Findings");
+    for finding in &report.findings {
+        let about = match (finding.stack_id, &finding.subject) {
+            (Some(id), _) => format!("stack {id}"),
+            (None, Some(subject)) => subject.clone(),
+            (None, None) => "the process".to_owned(),
+        };
+        page.paragraph(
+            2,
+            severity_style(&finding.severity),
+            format!(
+                "{}: {about}: {} (score {:.0} of 100, confidence {:.0}%)",
+                finding.severity,
+                finding.shape,
+                finding.score,
+                finding.confidence * 100.0
+            ),
+        );
+        if let Some(seconds) = finding.time_to_limit_s {
+            page.paragraph(
+                4,
+                Style::Warn,
+                format!("At this rate the limit is reached in {}.", words::span(seconds)),
+            );
+        }
+        for sentence in &finding.evidence {
+            page.paragraph(4, Style::Plain, sentence.as_str());
+        }
+        if !finding.recommendation.is_empty() {
+            page.paragraph(4, Style::Bold, format!("→ {}", finding.recommendation));
+        }
+    }
+}
+
+/// The functions in which most bytes are held.
+fn functions(page: &mut Page, report: &Report, options: &RenderOptions) {
+    if report.functions.is_empty() {
+        return;
+    }
+    let mut functions: Vec<_> = report.functions.iter().collect();
+    functions.sort_by(|a, b| {
+        (b.total_live_bytes, b.total_alloc_bytes, &a.function, &a.module).cmp(&(
+            a.total_live_bytes,
+            a.total_alloc_bytes,
+            &b.function,
+            &b.module,
+        ))
+    });
+    page.heading("Functions");
+    let shown = &functions[..functions.len().min(options.top)];
+    let mut rows =
+        vec![["self live", "total live", "self alloc", "total alloc"].map(str::to_owned)];
+    rows.extend(shown.iter().map(|function| {
+        [
+            function.self_live_bytes,
+            function.total_live_bytes,
+            function.self_alloc_bytes,
+            function.total_alloc_bytes,
+        ]
+        .map(human_bytes)
+    }));
+    let columns = Columns::of(&rows);
+    page.row(&[(Style::Dim, format!("{}  function", columns.line(&rows[0])).into())]);
+    for (row, function) in rows[1..].iter().zip(shown) {
+        let numbers = columns.line(row) + "  ";
+        let name = Safe::text(&function.function);
+        let name = match page.room(numbers.len()) {
+            Some(room) => cut_middle(&name, room),
+            None => name,
+        };
+        let module = format!("  {}", words::base_name(&function.module));
+        page.row(&[
+            (Style::Plain, numbers.into()),
+            (Style::Plain, name),
+            (Style::Dim, module.into()),
+        ]);
+    }
+    if functions.len() > shown.len() {
+        let more = words::count((functions.len() - shown.len()) as u64);
+        page.paragraph(2, Style::Dim, format!("… {more} more functions"));
+    }
+}
+
+/// What was lost, by cause; also what looks like a loss and is none.
+fn losses(page: &mut Page, report: &Report) {
+    let loss = &report.capture.loss;
+    let causes = loss::causes(loss);
+    let residual = report.capture.accounting.residual;
+    if report.capture.complete && causes.is_empty() && residual == 0 && loss.unknown_free == 0 {
+        return;
+    }
+    page.heading(if report.capture.complete { "Not counted" } else { "Lost" });
+    for cause in &causes {
+        let text = format!("{}: {}; {}.", cause.what, words::count(cause.count), cause.effect);
+        page.paragraph(2, Style::Bad, text);
+    }
+    if residual != 0 {
+        page.paragraph(
+            2,
+            Style::Bad,
+            format!("Probe hits accounted for by nothing: {residual}; the books do not balance."),
+        );
+    }
+    if causes.is_empty() && residual == 0 {
+        let (style, text) = if report.capture.complete {
+            (Style::Good, "Nothing.")
+        } else {
+            (Style::Bad, "Something, but the cause is not known: do not trust the figures.")
+        };
+        page.paragraph(2, style, text);
+    }
+    if loss.unknown_free > 0 {
+        page.paragraph(
+            2,
+            Style::Dim,
+            format!(
+                "Frees of blocks unknown to memmgr, mostly older than the attach: {}; no loss by itself.",
+                words::count(loss.unknown_free)
+            ),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests;

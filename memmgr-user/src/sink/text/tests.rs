@@ -1,0 +1,198 @@
+use unicode_width::UnicodeWidthStr;
+
+use super::*;
+use crate::escape::is_hostile;
+use crate::report::{Frame, Stack};
+use crate::sink::{Metric, fixture};
+
+const TERMINAL: RenderOptions = RenderOptions {
+    metric: Metric::InuseSpace,
+    class: Class::Heap,
+    top: 5,
+    color: false,
+    width: Some(80),
+};
+
+#[track_caller]
+fn check_fits(text: &str, width: usize) {
+    for line in text.lines() {
+        assert!(line.width() <= width, "{} columns: {line:?}", line.width());
+        assert_eq!(line, line.trim_end(), "blanks at the end");
+    }
+}
+
+#[track_caller]
+fn check_has(text: &str, expected: &[&str]) {
+    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for expected in expected {
+        assert!(flat.contains(expected), "{expected:?} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn report_in_80_columns() {
+    let text = render(&fixture::redis(), &TERMINAL);
+    check_fits(&text, 80);
+    insta::assert_snapshot!("report_80", text);
+}
+
+#[test]
+fn report_as_wide_as_it_is() {
+    let options = RenderOptions { top: 100, width: None, ..TERMINAL };
+    insta::assert_snapshot!("report_wide", render(&fixture::redis(), &options));
+}
+
+#[test]
+fn leaks_in_80_columns() {
+    let text = leaks_table(&fixture::redis(), &TERMINAL);
+    check_fits(&text, 80);
+    insta::assert_snapshot!("leaks_80", text);
+}
+
+#[test]
+fn allocations_rank_by_what_was_allocated() {
+    let options = RenderOptions { metric: Metric::AllocSpace, top: 2, ..TERMINAL };
+    let text = leaks_table(&fixture::redis(), &options);
+    check_fits(&text, 80);
+    check_has(
+        &text,
+        &[
+            "Heap allocations by stack # allocated share allocs average live blocks",
+            "1 24.0 MiB 46.6% 24,600 1.0 KiB 24.0 MiB 24,576",
+            "2 11.2 MiB 21.8% 90,000 131 B 0 B 0",
+            "… 6 stacks not shown: 16.3 MiB (31.6%).",
+        ],
+    );
+}
+
+#[test]
+fn objects_rank_by_blocks() {
+    let options = RenderOptions { metric: Metric::InuseObjects, top: 1, ..TERMINAL };
+    check_has(
+        &leaks_table(&fixture::redis(), &options),
+        &["1 24.0 MiB 60.0% 24,576 1.0 KiB", "… 6 stacks not shown: 16,392 blocks (40.0%)."],
+    );
+}
+
+#[test]
+fn without_anything_it_says_so() {
+    let mut report = Report::default();
+    report.capture.complete = true;
+    for text in [render(&report, &TERMINAL), leaks_table(&report, &TERMINAL)] {
+        check_fits(&text, 80);
+        check_has(&text, &["No allocation was seen in 0ms.", "yes, nothing was lost"]);
+        assert!(!text.contains("mapping"), "a class that never appeared is not mentioned:\n{text}");
+    }
+    report.totals.alloc_count = 1234;
+    report.totals.free_count = 1234;
+    check_has(
+        &leaks_table(&report, &TERMINAL),
+        &["Nothing is outstanding: all allocated since the attach (1,234 blocks) was freed."],
+    );
+    report.capture.mode = "sample".to_owned();
+    check_has(
+        &leaks_table(&report, &TERMINAL),
+        &["was freed. Only samples were taken: a few small blocks may be there all the same."],
+    );
+}
+
+#[test]
+fn what_was_lost_is_said_in_words() {
+    let mut report = Report::default();
+    check_has(
+        &leaks_table(&report, &TERMINAL),
+        &["NO, cause unknown (see Lost)", "do not trust the figures"],
+    );
+    report.capture.loss.ring_full = 1204;
+    report.capture.accounting.residual = -3;
+    check_has(
+        &leaks_table(&report, &TERMINAL),
+        &[
+            "NO, 1,204 events lost (see Lost)",
+            "Events that found no room in the ring buffer: 1,204; figures are too low, or too high where a free was lost.",
+            "Probe hits accounted for by nothing: -3",
+        ],
+    );
+}
+
+#[test]
+fn bytes_outside_of_any_stack_are_said() {
+    let mut report = fixture::redis();
+    report.totals.live_bytes += 4096;
+    check_has(
+        &leaks_table(&report, &TERMINAL),
+        &["4.0 KiB more are outstanding that belong to no stack of this report."],
+    );
+}
+
+#[test]
+fn modes_and_ends_are_said() {
+    for (mode, ended, expected) in [
+        ("sample", "duration", "mode sample, one per 512.0 KiB on average: figures are estimates"),
+        ("exact", "exited", "captured 30.0s, until the target exited"),
+        ("exact", "duration", "mode exact, every allocation"),
+        ("growth", "interrupted", "no allocator probes"),
+        ("exact", "other", "captured 30.0s, ended: other"),
+        ("growth", "interrupted", "interrupted by the user"),
+    ] {
+        let mut report = fixture::redis();
+        mode.clone_into(&mut report.capture.mode);
+        ended.clone_into(&mut report.target.ended);
+        check_has(&leaks_table(&report, &TERMINAL), &[expected]);
+    }
+}
+
+#[test]
+fn long_stacks_keep_the_leaf_and_count_the_rest() {
+    let frames: Vec<Frame> =
+        ["malloc", "operator new(unsigned long)"].into_iter().map(fixture::frame).collect();
+    let mut stack = Stack {
+        class: "heap".to_owned(),
+        live_bytes: 1,
+        live_count: 1,
+        frames: frames.clone(),
+        ..Stack::default()
+    };
+    let mut report = fixture::redis();
+    report.stacks = vec![stack.clone()];
+    let text = leaks_table(&report, &TERMINAL);
+    assert!(text.contains("      malloc\n      operator new(unsigned long)\n"), "{text}");
+
+    stack.frames.extend((0..20).map(|i| fixture::frame(&format!("caller_{i}"))));
+    report.stacks = vec![stack];
+    let text = leaks_table(&report, &TERMINAL);
+    assert!(
+        text.contains("      via malloc, operator new(unsigned long)\n      caller_0\n"),
+        "{text}"
+    );
+    assert!(text.contains("      caller_11\n      … 8 more\n"), "{text}");
+}
+
+#[test]
+fn nothing_hostile_reaches_the_terminal() {
+    for width in [None, Some(80), Some(40)] {
+        let options = RenderOptions { width, top: 100, ..TERMINAL };
+        let report = fixture::hostile();
+        for text in [render(&report, &options), leaks_table(&report, &options)] {
+            assert!(!text.contains(|c: char| is_hostile(c) && c != '\n'), "{text:?}");
+            check_fits(&text, width.unwrap_or(usize::MAX));
+        }
+    }
+    check_has(&leaks_table(&fixture::hostile(), &TERMINAL), &["evil\\u{1b}[2J 7 (1234)"]);
+}
+
+#[test]
+fn colour_changes_no_character() {
+    let plain = render(&fixture::redis(), &TERMINAL);
+    let color = render(&fixture::redis(), &RenderOptions { color: true, ..TERMINAL });
+    assert!(color.contains("\x1b[1;31m"));
+    let mut stripped = String::new();
+    let mut rest = color.as_str();
+    while let Some(start) = rest.find("\x1b[") {
+        stripped.push_str(&rest[..start]);
+        rest = &rest[start..];
+        rest = &rest[rest.find('m').unwrap() + 1..];
+    }
+    stripped.push_str(rest);
+    assert_eq!(stripped, plain);
+}

@@ -1,0 +1,110 @@
+//! Numbers as people read them.
+
+/// A count with thousands separated: `1,234,567`.
+pub(super) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A count and its noun: `1 block`, `2 blocks`.
+pub(super) fn counted(n: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(n), if n == 1 { "" } else { "s" })
+}
+
+/// A span of time in at most six characters: `250ms`, `12.3s`, `4m05s`, `2h03m`, `3d04h`.
+pub(super) fn span(seconds: f64) -> String {
+    if !seconds.is_finite() || seconds < 0.0 {
+        return "?".to_owned();
+    }
+    // Rounded before the unit is chosen, or 59.96 s would read 60.0s.
+    if seconds < 0.9995 {
+        return format!("{:.0}ms", seconds * 1e3);
+    }
+    if seconds < 59.95 {
+        return format!("{seconds:.1}s");
+    }
+    let whole = seconds.round() as u64;
+    let (minutes, hours, days) = (whole / 60, whole / 3600, whole / 86400);
+    if hours == 0 {
+        format!("{minutes}m{:02}s", whole % 60)
+    } else if days == 0 {
+        format!("{hours}h{:02}m", minutes % 60)
+    } else {
+        format!("{days}d{:02}h", hours % 24)
+    }
+}
+
+/// The share of a whole: `81.3%`; `-` when there is no whole.
+pub(super) fn share(part: u64, whole: u64) -> String {
+    if whole == 0 { "-".to_owned() } else { format!("{:.1}%", part as f64 * 100.0 / whole as f64) }
+}
+
+/// A mean per second, rounded; `None` when no time passed.
+pub(super) fn per_second(amount: u64, seconds: f64) -> Option<u64> {
+    (seconds.is_finite() && seconds > 0.0).then(|| (amount as f64 / seconds).round() as u64)
+}
+
+/// The last component of a path; the whole text when it has none.
+pub(super) fn base_name(path: &str) -> &str {
+    path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_grouped() {
+        for (n, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(count(n), text);
+        }
+        assert_eq!(counted(0, "block"), "0 blocks");
+        assert_eq!(counted(1, "block"), "1 block");
+        assert_eq!(count(u64::MAX), "18,446,744,073,709,551,615");
+    }
+
+    #[test]
+    fn spans_keep_two_units_at_most() {
+        for (seconds, text) in [
+            (0.0, "0ms"),
+            (0.25, "250ms"),
+            (0.9996, "1.0s"),
+            (12.34, "12.3s"),
+            (59.94, "59.9s"),
+            (59.96, "1m00s"),
+            (245.0, "4m05s"),
+            (3599.7, "1h00m"),
+            (7400.0, "2h03m"),
+            (86400.0 * 3.0 + 4.0 * 3600.0, "3d04h"),
+            (f64::NAN, "?"),
+            (-1.0, "?"),
+        ] {
+            assert_eq!(span(seconds), text, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn shares_and_rates_of_nothing_are_no_numbers() {
+        assert_eq!(share(1, 3), "33.3%");
+        assert_eq!(share(0, 3), "0.0%");
+        assert_eq!(share(0, 0), "-");
+        assert_eq!(per_second(90, 30.0), Some(3));
+        assert_eq!(per_second(90, 0.0), None);
+    }
+
+    #[test]
+    fn base_names() {
+        for (path, name) in
+            [("/usr/lib/libc.so.6", "libc.so.6"), ("[heap]", "[heap]"), ("/", "/"), ("", "")]
+        {
+            assert_eq!(base_name(path), name);
+        }
+    }
+}

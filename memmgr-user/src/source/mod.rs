@@ -1,0 +1,13 @@
+//! Readers: procfs and cgroup files → plain values. Each takes the root directories that it reads
+//! below, so that tests run on a made-up tree of any kernel.
+
+pub mod cgroup;
+pub mod cgroup_path;
+pub mod host;
+pub mod identity;
+pub mod mappings;
+mod pressure;
+pub mod process;
+pub mod process_dir;
+pub mod roots;
+mod text;

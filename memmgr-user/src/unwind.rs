@@ -1,0 +1,86 @@
+//! Copied stacks → return addresses, by the unwind tables of the mapped files (framehop).
+
+use std::collections::HashSet;
+
+use framehop::{
+    ExplicitModuleSectionInfo, Module as UnwindModule, Unwinder as _,
+    x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64},
+};
+
+use crate::{decode::CopiedStack, modules::Modules, stacks::Outer, units::Address};
+
+/// More frames than this are a runaway recursion or a broken table.
+const MOST_FRAMES: usize = 512;
+
+/// Unwinds the stacks of one process.
+#[derive(Default)]
+pub struct Unwinder {
+    unwinder: UnwinderX86_64<Vec<u8>>,
+    cache: CacheX86_64,
+    known: HashSet<u64>,
+    frames: Vec<Address>,
+}
+
+impl Unwinder {
+    /// Takes in ranges that are new or changed (see [`Modules::update`]).
+    pub fn add(&mut self, modules: &Modules, changed: &[u64]) {
+        for &start in changed {
+            if !self.known.insert(start) {
+                self.unwinder.remove_module(start);
+            }
+            let Some((end, module, bias)) = modules.mapped_module(start) else { continue };
+            let names = [".text", ".got", ".eh_frame", ".eh_frame_hdr", ".debug_frame"];
+            let Ok([text, got, eh_frame, eh_frame_hdr, debug_frame]) = module.sections(names)
+            else {
+                continue;
+            };
+            let address = |section: &Option<crate::modules::Section>| {
+                section.as_ref().map(|section| section.address.clone())
+            };
+            let info = ExplicitModuleSectionInfo {
+                base_svma: 0,
+                text_svma: address(&text),
+                got_svma: address(&got),
+                eh_frame_svma: address(&eh_frame),
+                eh_frame_hdr_svma: address(&eh_frame_hdr),
+                eh_frame: eh_frame.map(|section| section.bytes),
+                eh_frame_hdr: eh_frame_hdr.map(|section| section.bytes),
+                debug_frame: debug_frame.map(|section| section.bytes),
+                ..ExplicitModuleSectionInfo::default()
+            };
+            let name = module.path.display().to_string();
+            self.unwinder.add_module(UnwindModule::new(name, start..end, bias, info));
+        }
+    }
+
+    /// The return addresses, leaf first, and how the stack ends.
+    ///
+    /// The registers are those after the allocator returned, so that the first instruction pointer
+    /// is a return address too.
+    pub fn unwind(&mut self, stack: CopiedStack<'_>) -> (&[Address], Outer) {
+        let mut read = |address: u64| {
+            if let Some((slot, belongs)) = stack.hidden
+                && slot.0 == address
+            {
+                return Ok(belongs.0);
+            }
+            let at = address.checked_sub(stack.sp.0).ok_or(())? as usize;
+            let bytes = stack.bytes.get(at..at.checked_add(8).ok_or(())?).ok_or(())?;
+            Ok(u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
+        };
+        let registers = UnwindRegsX86_64::new(stack.ip.0, stack.sp.0, stack.bp.0);
+        let mut frames =
+            self.unwinder.iter_frames(stack.ip.0, registers, &mut self.cache, &mut read);
+        self.frames.clear();
+        let outer = loop {
+            match frames.next() {
+                Ok(Some(_)) if self.frames.len() == MOST_FRAMES => break Outer::Cut,
+                Ok(Some(frame)) => self.frames.push(Address(frame.address())),
+                // A null return address is how a thread's first frame looks where the tables do not mark it.
+                Ok(None) | Err(framehop::Error::ReturnAddressIsNull) => break Outer::Whole,
+                Err(_) => break Outer::Cut,
+            }
+        };
+        (&self.frames, outer)
+    }
+}
