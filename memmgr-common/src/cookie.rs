@@ -37,26 +37,31 @@ impl Cookie {
     }
 
     /// Names the argument that holds the size in bytes.
+    #[must_use]
     pub const fn size(self, argument: Argument) -> Self {
         self.with(8, argument)
     }
 
     /// Names the argument that multiplies the size.
+    #[must_use]
     pub const fn factor(self, argument: Argument) -> Self {
         self.with(12, argument)
     }
 
     /// Names the argument that holds the block to free or to resize.
+    #[must_use]
     pub const fn block(self, argument: Argument) -> Self {
         self.with(16, argument)
     }
 
     /// Names the argument that points to where the new block's address is stored; the return value is then an error number.
+    #[must_use]
     pub const fn out(self, argument: Argument) -> Self {
         self.with(20, argument)
     }
 
     /// Says that the function never enters another probed function.
+    #[must_use]
     pub const fn leaf(self) -> Self {
         Cookie(self.0 | 1 << 24)
     }

@@ -6,15 +6,15 @@
 /// The binary logarithm comes out bit by bit by squaring the mantissa (Knuth, TAOCP 1, 1.2.2,
 /// exercise 25), 24 bits after the point, which is below what 32 random bits can resolve.
 pub fn draw_distance(random: u32, interval: u64) -> u64 {
-    let u = random as u64 + 1; // 1..=2^32
-    let exponent = 63 - u.leading_zeros() as u64; // floor(log2 u), 0..=32
+    let u = u64::from(random) + 1; // 1..=2^32
+    let exponent = 63 - u64::from(u.leading_zeros()); // floor(log2 u), 0..=32
     let mut mantissa = u << (32 - exponent); // in [2^32, 2^33), a number in [1, 2) with 32 bits after the point
     let mut log2 = exponent << 24;
     let mut bit = 1u64 << 23;
     while bit > 0 {
         // Squared in 31 bits after the point so that the product fits 64 bits.
         let m = mantissa >> 1;
-        mantissa = m * m >> 30;
+        mantissa = (m * m) >> 30;
         if mantissa >= 1 << 33 {
             mantissa >>= 1;
             log2 |= bit;
@@ -23,7 +23,7 @@ pub fn draw_distance(random: u32, interval: u64) -> u64 {
     }
     let negative_log2 = (32 << 24) - log2; // -log2(u / 2^32), 24 bits after the point
     const LN_2: u64 = 11_629_080; // ln(2) * 2^24
-    let negative_ln = negative_log2 * LN_2 >> 24; // at most 22.2 * 2^24 < 2^29
+    let negative_ln = (negative_log2 * LN_2) >> 24; // at most 22.2 * 2^24 < 2^29
     // 2^29 * 2^35 still fits: intervals up to 32 GiB.
     (negative_ln * (interval & 0x7_ffff_ffff)) >> 24
 }

@@ -163,7 +163,8 @@ fn begin(current: &Current, thread: &mut Thread, registers: Registers, cookie: C
     thread.sp = registers.sp();
     // SAFETY: the helper checks the address. Without it a mapping made inside this call has a stack
     // that ends at the trampoline; nothing else depends on it.
-    thread.return_address = unsafe { bpf_probe_read_user(registers.sp() as *const u64) }.unwrap_or(0);
+    thread.return_address =
+        unsafe { bpf_probe_read_user(registers.sp() as *const u64) }.unwrap_or(0);
     thread.cookie = cookie.0;
     thread.size = size;
     thread.block = block;

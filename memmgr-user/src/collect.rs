@@ -165,13 +165,13 @@ impl Collector {
                 self.mappings.commit(origin.tid, &mut |delta| ledger.apply(&delta));
             }
             Event::UnmapEnd { done: false } | Event::RemapEnd(None) => {
-                self.mappings.restore(origin.tid)
+                self.mappings.restore(origin.tid);
             }
             Event::RemapEnd(Some(block)) => {
                 let NewBlock { address, size, stack, time, .. } = self.new_block(origin, &block);
                 let ledger = &mut self.ledger;
                 self.mappings.moved(origin.tid, address, size, stack, time, &mut |delta| {
-                    ledger.apply(&delta)
+                    ledger.apply(&delta);
                 });
             }
             Event::Break(block) => {

@@ -97,12 +97,14 @@ enum Wake {
     End(Ended),
 }
 
-/// Runs a capture from the first event to the last.
+/// Runs a capture from the first event to the last. `counting` is called once from the moment on
+/// that every call counts.
 pub async fn run(
     roots: &Roots,
     plan: &CapturePlan,
     mut session: Session,
     pulse: &watch::Sender<Pulse>,
+    counting: impl FnOnce(&Session),
     mut interrupted: impl Future<Output = ()> + Unpin,
 ) -> Result<Captured, KernelError> {
     let exited = watch_exit(&session.target.pidfd).map_err(KernelError::Watch)?;
@@ -112,6 +114,7 @@ pub async fn run(
     let mut collector =
         Collector::new(began, modules, session.program_break.map(Address), Caps::default());
     session.kernel.set(plan.settings(session.stack_kind()))?;
+    counting(&session);
 
     // The tables are read while the first events gather in the ring buffer.
     collector.learn(&std::mem::take(&mut session.new_ranges));

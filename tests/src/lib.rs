@@ -1,0 +1,17 @@
+//! What the live tests share: programs that know the truth about themselves, and captures of them.
+//!
+//! A test compiles a program from `workloads/` ([`Program`]), starts it ([`Workload`]), captures it
+//! with the binary under test ([`Capture`]) and compares what memmgr says with what the program says.
+//! Every process ends with its guard, also when a test panics.
+
+pub mod capture;
+pub mod counts_itself;
+pub mod host;
+mod lines;
+pub mod program;
+pub mod workload;
+
+pub use capture::{Capture, Outcome};
+pub use host::{require_root, take_turn};
+pub use program::Program;
+pub use workload::Workload;

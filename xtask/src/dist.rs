@@ -1,7 +1,7 @@
 //! `cargo xtask dist`: what a packager takes.
 
 use crate::{process, stamp, workspace::Workspace};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::{env, fs, path::Path, process::Command};
 
 /// Files of the root that go with the binary.
@@ -27,6 +27,11 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         let to = folder.join(what);
         fs::create_dir_all(&to).with_context(|| format!("cannot create {}", to.display()))?;
         process::run(Command::new(&binary).args(["generate", what]).arg(&to))?;
+        let mut written =
+            fs::read_dir(&to).with_context(|| format!("cannot read {}", to.display()))?;
+        if written.next().is_none() {
+            bail!("`memmgr generate {what}` wrote nothing into {}", to.display());
+        }
     }
     process::run(Command::new("strip").arg("-o").arg(folder.join("memmgr")).arg(&binary))?;
     for document in DOCUMENTS {

@@ -1,5 +1,6 @@
 //! The chores of memmgr, run as `cargo xtask CHORE`.
 
+mod bench;
 mod dist;
 mod ebpf;
 mod object;
@@ -31,6 +32,8 @@ enum Chore {
     Ebpf(ebpf::Options),
     /// Install what is missing, check everything and run every test
     Test(test::Options),
+    /// Measure, and write docs/benchmarks.md
+    Bench(bench::Options),
     /// Check the house rules
     Tidy,
     /// Pack the release binary, man pages and completions into target/dist
@@ -52,6 +55,7 @@ fn run(chore: &Chore) -> Result<()> {
     match chore {
         Chore::Ebpf(options) => ebpf::run(&workspace, options),
         Chore::Test(options) => test::run(&workspace, options),
+        Chore::Bench(options) => bench::run(&workspace, options),
         Chore::Tidy => tidy::run(&workspace),
         Chore::Dist => dist::run(&workspace),
     }

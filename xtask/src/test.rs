@@ -85,7 +85,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 }
 
 fn rustfmt(workspace: &Workspace) -> Result<()> {
-    process::run(&mut workspace.cargo(["fmt", "--all", "--check"])).context("run `cargo fmt --all`")
+    process::run(&mut workspace.cargo(["fmt", "--all", "--check", "--", "-l"]))
+        .context("run `cargo fmt --all`")
 }
 
 fn clippy(workspace: &Workspace) -> Result<()> {

@@ -63,6 +63,38 @@ fn owned(fd: i32) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
+/// One BPF instruction, for programs that are written by hand (the empty ones of the bench).
+#[derive(Clone, Copy)]
+pub struct Instruction {
+    code: u8,
+    destination: u8,
+    immediate: i32,
+}
+
+impl Instruction {
+    /// Sets a register to a constant (`BPF_ALU64 | BPF_MOV | BPF_K`).
+    pub const fn mov(destination: u8, immediate: i32) -> Self {
+        Instruction { code: 0xb7, destination, immediate }
+    }
+
+    /// Ends the program with the value of register 0 (`BPF_JMP | BPF_EXIT`).
+    pub const fn exit() -> Self {
+        Instruction { code: 0x95, destination: 0, immediate: 0 }
+    }
+}
+
+impl From<Instruction> for bpf_insn {
+    fn from(instruction: Instruction) -> Self {
+        bpf_insn {
+            code: instruction.code,
+            _bitfield_align_1: [],
+            _bitfield_1: bpf_insn::new_bitfield_1(instruction.destination, 0),
+            off: 0,
+            imm: instruction.immediate,
+        }
+    }
+}
+
 /// Loads a program.
 ///
 /// # Errors
@@ -98,13 +130,10 @@ pub fn load_program(
     load(&mut []).or_else(|error| {
         // Asked again only to learn why.
         let mut log = vec![0u8; 1 << 22];
-        match load(&mut log) {
-            Ok(program) => Ok(program),
-            Err(_) => {
-                let text = CStr::from_bytes_until_nul(&log).unwrap_or(c"").to_string_lossy();
-                let lines: Vec<&str> = text.lines().collect();
-                Err((error, lines[lines.len().saturating_sub(12)..].join("\n")))
-            }
+        if let Ok(program) = load(&mut log) { Ok(program) } else {
+            let text = CStr::from_bytes_until_nul(&log).unwrap_or(c"").to_string_lossy();
+            let lines: Vec<&str> = text.lines().collect();
+            Err((error, lines[lines.len().saturating_sub(12)..].join("\n")))
         }
     })
 }

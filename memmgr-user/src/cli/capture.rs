@@ -54,7 +54,6 @@ pub fn run(job: &Job, show: Show) -> anyhow::Result<()> {
 pub fn capture(plan: &CapturePlan) -> anyhow::Result<Report> {
     let roots = Roots::default();
     let session = Session::attach(&roots, plan)?;
-    eprintln!("{}", attached(plan, &session));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -87,7 +86,9 @@ async fn follow(roots: &Roots, plan: &CapturePlan, session: Session) -> anyhow::
             _ = hang_up.recv() => {}
         }
     });
-    let captured = pipeline::run(roots, plan, session, &pulse, interrupted).await;
+    // Said only now: who waits for this line may rely on every call from here on, and on Ctrl-C.
+    let counting = |session: &Session| eprintln!("{}", attached(plan, session));
+    let captured = pipeline::run(roots, plan, session, &pulse, counting, interrupted).await;
     drop(pulse);
     shown.await.context("the progress line failed")?;
     Ok(captured?)

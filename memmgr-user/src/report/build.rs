@@ -24,9 +24,8 @@ use crate::{
 };
 
 use super::{
-    Accounting, Age, Allocator, Capture, Cgroup, Collector, Function, Host, Loss,
-    NotCovered, Overhead, ProbedFunction, Process, Report, SCHEMA, Stack, Target, Totals,
-    reconcile::reconcile,
+    Accounting, Age, Allocator, Capture, Cgroup, Collector, Function, Host, Loss, NotCovered,
+    Overhead, ProbedFunction, Process, Report, SCHEMA, Stack, Target, Totals, reconcile::reconcile,
 };
 
 /// The figures of the target and the host at the end of a capture. A target that is gone has none.

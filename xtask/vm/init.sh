@@ -1,0 +1,68 @@
+#!/bin/sh
+# Process 1 of a kernel guest (cargo xtask vm): captures a program with memmgr in every way and sends what
+# came out to the host. It judges nothing. Console: the first serial line. Evidence: the second, as a tar archive.
+export PATH=/bin
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+echo +memory >/sys/fs/cgroup/cgroup.subtree_control
+mkdir -p /tmp /evidence /sys/fs/cgroup/guest
+echo $$ >/sys/fs/cgroup/guest/cgroup.procs
+# tracefs is left unmounted: memmgr opens it by itself.
+
+say() {
+    read -r up _ </proc/uptime
+    echo "guest: $up s: $*" >/dev/console
+}
+
+# Waits until a file holds a line that begins with $2. Gives up when process $3 has ended.
+await() {
+    until grep -q "^$2" "$1"; do
+        kill -0 "$3" 2>/dev/null || return 1
+        sleep 0.1
+    done
+}
+
+# One capture: $1 names the evidence, the rest are flags of memmgr.
+capture() {
+    name=$1
+    shift
+    mkfifo /tmp/orders
+    holds-known-blocks </tmp/orders >/tmp/answers &
+    target=$!
+    exec 3>/tmp/orders
+    await /tmp/answers ready "$target"
+    memmgr report --pid "$target" --duration 0 "$@" --output "/evidence/$name.json" \
+        >/dev/null 2>"/evidence/$name.stderr" &
+    memmgr=$!
+    if await "/evidence/$name.stderr" 'memmgr: capturing' "$memmgr"; then
+        say "$name: attached"
+        echo go >&3
+        await /tmp/answers '{' "$target"
+        kill -INT "$memmgr"
+    fi
+    wait "$memmgr"
+    echo $? >"/evidence/$name.exit"
+    grep '^{' /tmp/answers >"/evidence/$name.truth"
+    exec 3>&-
+    wait "$target"
+    rm /tmp/orders
+    say "$name: done"
+}
+
+say 'doctor'
+uname -r >/evidence/release
+memmgr doctor --json >/evidence/doctor.json 2>/evidence/doctor.stderr
+for mode in exact sample; do
+    for stack in dwarf fp; do
+        capture "$mode-$stack" --mode $mode --stack $stack --sample-interval 16KiB
+    done
+done
+
+say 'sending'
+stty -F /dev/ttyS1 raw
+tar -c -f /dev/ttyS1 -C /evidence .
+say 'end'
+poweroff -f
