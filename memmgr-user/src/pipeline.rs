@@ -7,9 +7,10 @@
 use std::{
     io,
     os::fd::OwnedFd,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
+use humantime::format_rfc3339_seconds;
 use memmgr_common::{Settings, StackKind};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{
@@ -21,7 +22,7 @@ use tokio::{
 use crate::{
     allocator::open_mapped,
     bpf::{Books, KernelError},
-    capture::{CapturePlan, Session},
+    capture::{CapturePlan, Session, Target, facts::Facts},
     collect::{Caps, Collector, Course},
     report::TimelinePoint,
     source::{cgroup::MemoryCgroup, mappings::read_mappings, process::read_figures, roots::Roots},
@@ -68,22 +69,22 @@ pub struct Pulse {
     pub lost: u64,
 }
 
-/// Everything a capture gathered; plain values and open files, nothing attached any more.
+/// Everything a capture gathered; nothing is attached any more.
 pub struct Captured {
     /// Books, live blocks, stacks and code.
     pub collector: Collector,
-    /// The session's target, plan and choices; its probes are detached.
-    pub session: Session,
+    /// What the session was.
+    pub facts: Facts,
     /// The kernel part's books, after the last event was read.
     pub books: Books,
-    /// Outermost calls by function of the attach plan.
-    pub hits: Vec<u64>,
     /// Tracked bytes, RSS and cgroup usage over time.
     pub timeline: Vec<TimelinePoint>,
     /// Why it ended.
     pub ended: Ended,
     /// When counting began and ended.
     pub span: (KernelTime, KernelTime),
+    /// Time of day when it ended, RFC 3339, UTC.
+    pub captured_at: String,
     /// From the request to detach to its end.
     pub detach_s: f64,
     /// Processor time that memmgr used, from start to end of the capture.
@@ -98,7 +99,7 @@ enum Wake {
 }
 
 /// Runs a capture from the first event to the last. `counting` is called once from the moment on
-/// that every call counts.
+/// that every call counts. The target is given back: it goes on living.
 pub async fn run(
     roots: &Roots,
     plan: &CapturePlan,
@@ -106,7 +107,7 @@ pub async fn run(
     pulse: &watch::Sender<Pulse>,
     counting: impl FnOnce(&Session),
     mut interrupted: impl Future<Output = ()> + Unpin,
-) -> Result<Captured, KernelError> {
+) -> Result<(Captured, Target), KernelError> {
     let exited = watch_exit(&session.target.pidfd).map_err(KernelError::Watch)?;
     let modules = std::mem::take(&mut session.modules);
     let began = now();
@@ -173,17 +174,18 @@ pub async fn run(
     books.missed = missed;
     timeline.push(observe(&session, &collector, cgroup.as_ref(), started.elapsed()));
     let cpu_s = clock_seconds(ClockId::ProcessCPUTime);
-    Ok(Captured {
+    let captured = Captured {
         collector,
-        session,
+        facts: Facts::of(&session, &hits),
         books,
-        hits,
         timeline,
         ended,
         span: (began, end),
+        captured_at: format_rfc3339_seconds(SystemTime::now()).to_string(),
         detach_s,
         cpu_s,
-    })
+    };
+    Ok((captured, session.target))
 }
 
 /// Reads up to `most` bytes of events; returns how many there were. Code that was mapped since is

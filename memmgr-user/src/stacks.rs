@@ -62,7 +62,9 @@ impl Stacks {
     pub fn intern(&mut self, frames: &[Address], outer: Outer) -> StackHandle {
         let mut handle = Self::root(outer);
         for address in frames.iter().rev() {
-            if let Some(child) = self.child(handle, *address) { handle = child } else {
+            if let Some(child) = self.child(handle, *address) {
+                handle = child
+            } else {
                 self.not_kept += 1;
                 return Self::root(Outer::NotKept);
             }

@@ -11,12 +11,10 @@ use crate::{Program, Workload};
 pub const SITES: usize = 8;
 
 /// Every function that glibc offers and the program calls, for its option `functions`.
-pub const ALL_FUNCTIONS: &str =
-    "malloc,calloc,realloc,reallocarray,posix_memalign,aligned_alloc,memalign,valloc,pvalloc,strdup";
+pub const ALL_FUNCTIONS: &str = "malloc,calloc,realloc,reallocarray,posix_memalign,aligned_alloc,memalign,valloc,pvalloc,strdup";
 
 /// Bytes asked for by each site with the option `site_sizes=1`.
-pub const SITE_SIZES: [u64; SITES] =
-    [16, 64, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10];
+pub const SITE_SIZES: [u64; SITES] = [16, 64, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10];
 
 /// Blocks and bytes asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -144,20 +142,44 @@ pub fn assert_consistent(report: &Report, what: &str) {
     let totals = reported(report);
     let (mut live, mut allocated) = ((0, 0), (0, 0));
     for stack in heap(report) {
-        assert!(stack.live_bytes <= stack.alloc_bytes, "{what}: more is live than was allocated: {stack:?}");
-        assert!(stack.live_count <= stack.alloc_count, "{what}: more is live than was allocated: {stack:?}");
+        assert!(
+            stack.live_bytes <= stack.alloc_bytes,
+            "{what}: more is live than was allocated: {stack:?}"
+        );
+        assert!(
+            stack.live_count <= stack.alloc_count,
+            "{what}: more is live than was allocated: {stack:?}"
+        );
         live = (live.0 + stack.live_count, live.1 + stack.live_bytes);
         allocated = (allocated.0 + stack.alloc_count, allocated.1 + stack.alloc_bytes);
     }
-    assert_eq!(allocated, (totals.alloc_count, totals.alloc_bytes), "{what}: stacks and totals differ");
+    assert_eq!(
+        allocated,
+        (totals.alloc_count, totals.alloc_bytes),
+        "{what}: stacks and totals differ"
+    );
     assert_eq!(live, (totals.live_count, totals.live_bytes), "{what}: stacks and totals differ");
-    let balance = (totals.alloc_count.checked_sub(totals.free_count), totals.alloc_bytes.checked_sub(totals.free_bytes));
-    assert_eq!(balance, (Some(totals.live_count), Some(totals.live_bytes)), "{what}: the totals do not add up");
-    assert!(report.totals.peak_live_bytes >= totals.live_bytes, "{what}: the peak is below the end");
+    let balance = (
+        totals.alloc_count.checked_sub(totals.free_count),
+        totals.alloc_bytes.checked_sub(totals.free_bytes),
+    );
+    assert_eq!(
+        balance,
+        (Some(totals.live_count), Some(totals.live_bytes)),
+        "{what}: the totals do not add up"
+    );
+    assert!(
+        report.totals.peak_live_bytes >= totals.live_bytes,
+        "{what}: the peak is below the end"
+    );
 
     let books = &report.capture.accounting;
     assert_eq!(books.residual, 0, "{what}: {books:?}");
-    assert_eq!(books.seen, books.filtered + books.sampled_out + books.submitted + books.lost, "{what}: {books:?}");
+    assert_eq!(
+        books.seen,
+        books.filtered + books.sampled_out + books.submitted + books.lost,
+        "{what}: {books:?}"
+    );
     assert_eq!(books.received, books.submitted + books.stack_records, "{what}: {books:?}");
     assert_eq!(books.decoded, books.received, "{what}: {books:?}");
 }

@@ -73,9 +73,7 @@ fn start(variant: Variant, seed: u64) -> Option<Workload> {
         "glibc" => (None, true),
         "musl" => (None, has_program("musl-gcc")),
         "jemalloc" => (Some("libjemalloc.so.2"), has_library("libjemalloc.so.2")),
-        "tcmalloc" => {
-            (Some("libtcmalloc_minimal.so.4"), has_library("libtcmalloc_minimal.so.4"))
-        }
+        "tcmalloc" => (Some("libtcmalloc_minimal.so.4"), has_library("libtcmalloc_minimal.so.4")),
         "mimalloc" => (Some("libmimalloc.so.2"), has_library("libmimalloc.so.2")),
         other => panic!("no such allocator: {other}"),
     };
@@ -108,11 +106,17 @@ fn check(variant: Variant, seed: u64, calls: u64) {
     let outcome = capture.interrupt();
     let report = outcome.expect_report();
     let what = format!("{variant:?}, seed {seed}, {calls} calls");
-    assert!(truth.calls + u64::from(variant.threads) > calls && truth.failed > 0, "{what}: {truth:?}");
+    assert!(
+        truth.calls + u64::from(variant.threads) > calls && truth.failed > 0,
+        "{what}: {truth:?}"
+    );
     assert_equal_to_the_truth(report, &truth, &what);
     assert_consistent(report, &what);
     assert_eq!(report.capture.stack.kind, variant.stack, "{what}");
-    assert_eq!(report.capture.loss.unknown_free, 0, "{what}: every block is younger than the attach");
+    assert_eq!(
+        report.capture.loss.unknown_free, 0,
+        "{what}: every block is younger than the attach"
+    );
     let probed = report.target.allocators.iter().filter(|a| a.functions.iter().any(|f| f.hits > 0));
     let kinds: Vec<&str> = probed.map(|allocator| allocator.kind.as_str()).collect();
     assert_eq!(kinds, [variant.allocator], "{what}: other allocators were called than expected");
@@ -158,7 +162,8 @@ fn blocks_older_than_the_attach_are_unknown_when_they_go() {
         return;
     }
     let _turn = take_turn();
-    let mut workload = start(variant("glibc", 4, "fp", NO_STRDUP, 0), 3000).expect("glibc is there");
+    let mut workload =
+        start(variant("glibc", 4, "fp", NO_STRDUP, 0), 3000).expect("glibc is there");
     let before: Truth = workload.ask("run 100000");
     let capture = capture(&workload, "fp");
     let _: Truth = workload.ask("run 100000");
@@ -196,7 +201,8 @@ fn an_attach_in_a_storm_never_shows_more_than_there_is() {
         return;
     }
     let _turn = take_turn();
-    let mut workload = start(variant("glibc", 4, "fp", NO_STRDUP, 0), 4000).expect("glibc is there");
+    let mut workload =
+        start(variant("glibc", 4, "fp", NO_STRDUP, 0), 4000).expect("glibc is there");
     let mut older = 0;
     for round in 0..20 {
         let what = format!("storm {round}");

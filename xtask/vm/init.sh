@@ -57,7 +57,7 @@ uname -r >/evidence/release
 memmgr doctor --json >/evidence/doctor.json 2>/evidence/doctor.stderr
 for mode in exact sample; do
     for stack in dwarf fp; do
-        capture "$mode-$stack" --mode $mode --stack $stack --sample-interval 16KiB
+        capture "$mode-$stack" --mode $mode --stack $stack --sample-interval 16KiB --ring-bytes 64MiB
     done
 done
 

@@ -130,7 +130,9 @@ pub fn load_program(
     load(&mut []).or_else(|error| {
         // Asked again only to learn why.
         let mut log = vec![0u8; 1 << 22];
-        if let Ok(program) = load(&mut log) { Ok(program) } else {
+        if let Ok(program) = load(&mut log) {
+            Ok(program)
+        } else {
             let text = CStr::from_bytes_until_nul(&log).unwrap_or(c"").to_string_lossy();
             let lines: Vec<&str> = text.lines().collect();
             Err((error, lines[lines.len().saturating_sub(12)..].join("\n")))

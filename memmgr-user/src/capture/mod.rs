@@ -1,6 +1,7 @@
 //! A capture: what is asked for, and everything that is held while it runs.
 
 pub mod attach;
+pub mod facts;
 pub mod hazards;
 pub mod stack_choice;
 pub mod target;

@@ -12,17 +12,19 @@ use tokio::{
 };
 
 use memmgr::{
-    capture::{AttachError, CapturePlan, Selection, Session},
+    capture::{AttachError, CapturePlan, Selection, Session, Target, stack_choice},
     escape::Safe,
     output::Output,
     pipeline::{self, Captured, Pulse},
     progress,
     report::{
         Report, SCHEMA,
-        build::{build, last_look},
+        build::{Snapshot, build},
+        last_look::LastLook,
     },
     sink::{Format, RenderOptions, leaks_table, render},
     source::roots::Roots,
+    symbolize::symbolize,
     units::human_bytes,
 };
 
@@ -59,10 +61,14 @@ pub fn capture(plan: &CapturePlan) -> anyhow::Result<Report> {
         .enable_all()
         .build()
         .context("memmgr's threads could not be started")?;
-    let captured = runtime.block_on(follow(&roots, plan, session))?;
+    let (captured, target) = runtime.block_on(follow(&roots, plan, session))?;
     // Figures first: symbolizing takes a while, and the target goes on living.
-    let last = last_look(&roots, &captured.session.target.dir);
-    let report = build(&roots, plan, &captured, last);
+    let last = LastLook::take(&roots, &target.dir);
+    let snapshot = Snapshot::take(&captured, plan.filter);
+    let modules = &captured.collector.modules;
+    let symbols = symbolize(modules, plan.pid, &roots.proc, &snapshot.addresses());
+    let stack = stack_choice::describe(&captured.facts.stack, plan, modules);
+    let report = build(plan, &captured, &snapshot, &symbols, stack, last);
     if report.capture.accounting.seen == 0 && report.target.ended == "exited" {
         let gone = memmgr::source::process_dir::ProcessError::Vanished {
             pid: plan.pid,
@@ -73,7 +79,11 @@ pub fn capture(plan: &CapturePlan) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-async fn follow(roots: &Roots, plan: &CapturePlan, session: Session) -> anyhow::Result<Captured> {
+async fn follow(
+    roots: &Roots,
+    plan: &CapturePlan,
+    session: Session,
+) -> anyhow::Result<(Captured, Target)> {
     let (pulse, pulses) = watch::channel(Pulse::default());
     let shown = tokio::spawn(progress::show(pulses, plan.duration));
     let mut interrupt = signal(SignalKind::interrupt())?;

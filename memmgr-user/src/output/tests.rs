@@ -1,3 +1,5 @@
+//! Tests of `output`.
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;

@@ -4,7 +4,9 @@
 //! times are seconds, counts are counts. Text that came from the target (names, paths, symbols) is
 //! stored as it was found and is hostile until a sink escapes it for the place it goes to.
 
+mod account;
 pub mod build;
+pub mod last_look;
 pub mod reconcile;
 
 use serde::{Deserialize, Serialize};

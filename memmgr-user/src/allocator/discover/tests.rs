@@ -1,3 +1,5 @@
+//! Tests of `discover`.
+
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

@@ -1,3 +1,5 @@
+//! Tests of `elf`.
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;

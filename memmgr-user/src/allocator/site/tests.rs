@@ -1,3 +1,5 @@
+//! Tests of `site`.
+
 use proptest::prelude::*;
 
 use super::*;

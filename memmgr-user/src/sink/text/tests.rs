@@ -1,3 +1,5 @@
+//! Tests of `text`.
+
 use unicode_width::UnicodeWidthStr;
 
 use super::*;

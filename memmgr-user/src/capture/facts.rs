@@ -1,0 +1,73 @@
+//! What stays of a session when its probes are gone: plain values for the report.
+
+use crate::{
+    allocator::Site,
+    escape::Safe,
+    report::{Allocator, NotCovered, ProbedFunction},
+    source::identity::Identity,
+};
+
+use super::{Session, stack_choice::Choice};
+
+/// Plain values about a session.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// What the target was when memmgr attached.
+    pub identity: Identity,
+    /// What was probed, with the number of outermost calls.
+    pub allocators: Vec<Allocator>,
+    /// What was not.
+    pub not_covered: Vec<NotCovered>,
+    /// How the probes were attached: `session`, `multi` or `perf`.
+    pub attach: &'static str,
+    /// Which stacks were taken.
+    pub stack: Choice,
+    /// How long attaching took, in seconds.
+    pub attach_s: f64,
+}
+
+impl Facts {
+    /// Takes them; `hits` are outermost calls by function of the attach plan.
+    pub fn of(session: &Session, hits: &[u64]) -> Self {
+        let planned = session.plan.not_covered.iter();
+        let planned = planned.map(|n| NotCovered { what: n.what.clone(), why: n.why.clone() });
+        Facts {
+            identity: session.target.identity.clone(),
+            allocators: allocators(session, hits),
+            not_covered: session.not_covered.iter().cloned().chain(planned).collect(),
+            attach: session.rung.name(),
+            stack: session.stack.clone(),
+            attach_s: session.attach_s,
+        }
+    }
+}
+
+fn allocators(session: &Session, hits: &[u64]) -> Vec<Allocator> {
+    let hits_of = |index: u16| hits.get(usize::from(index)).copied().unwrap_or(0);
+    session
+        .plan
+        .allocators
+        .iter()
+        .map(|allocator| Allocator {
+            kind: allocator.family.name().to_owned(),
+            path: allocator.path.to_string_lossy().into_owned(),
+            build_id: allocator.build_id.clone().unwrap_or_default(),
+            functions: allocator
+                .functions
+                .iter()
+                .map(|function| ProbedFunction {
+                    symbol: function.symbol.clone(),
+                    role: function.role.name().to_owned(),
+                    offset: function.function.0,
+                    site: site(&function.site),
+                    hits: hits_of(function.cookie.function()),
+                })
+                .collect(),
+        })
+        .collect()
+}
+
+fn site(site: &Site) -> String {
+    let cost = if site.emulated { "emulated" } else { "single-stepped: about ten times the cost" };
+    format!("{} ({cost})", Safe::text(&site.description))
+}

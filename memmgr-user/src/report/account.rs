@@ -1,0 +1,146 @@
+//! What a capture says about itself: the target, how it was captured, what was lost.
+
+use memmgr_common::Counter;
+
+use crate::{
+    capture::{CapturePlan, Selection},
+    pipeline::Captured,
+    source::cgroup_path::memory_membership,
+};
+
+use super::{
+    Accounting, Capture, Collector, Loss, NotCovered, Overhead, StackChoice, Target,
+    last_look::LastLook,
+};
+
+/// The target, its allocators, and what is not covered.
+pub(super) fn target(captured: &Captured, last: &LastLook) -> Target {
+    let facts = &captured.facts;
+    let identity = &facts.identity;
+    let mut not_covered = facts.not_covered.clone();
+    if captured.collector.counts.forks > 0 {
+        not_covered.push(NotCovered {
+            what: format!(
+                "{} child processes that the target made",
+                captured.collector.counts.forks
+            ),
+            why: "only the target itself is captured".into(),
+        });
+    }
+    let functions = facts.allocators.iter().flat_map(|allocator| &allocator.functions);
+    if functions.map(|function| function.hits).sum::<u64>() == 0 {
+        not_covered.push(NotCovered {
+            what: "the probed functions were never called".into(),
+            why: "the target was idle, or it uses another allocator than those listed".into(),
+        });
+    }
+    Target {
+        pid: identity.pid.0,
+        comm: identity.comm.clone(),
+        exe: identity
+            .exe
+            .as_ref()
+            .map(|exe| exe.to_string_lossy().into_owned())
+            .unwrap_or_default(),
+        cmdline: identity.cmdline.clone(),
+        start_time_s: identity.start_time_s,
+        cgroup: memory_membership(&identity.cgroups)
+            .map(|(_, membership)| membership.path.to_string_lossy().into_owned())
+            .unwrap_or_default(),
+        container_id: identity.container_id.clone(),
+        threads: last.process.threads.unwrap_or(identity.threads),
+        ended: captured.ended.name().to_owned(),
+        allocators: facts.allocators.clone(),
+        not_covered,
+    }
+}
+
+/// How it was captured.
+pub(super) fn capture(plan: &CapturePlan, captured: &Captured, stack: StackChoice) -> Capture {
+    let duration_s = captured.span.1.seconds_since(captured.span.0);
+    let (mode, sample_interval_bytes) = match plan.selection {
+        Selection::Exact => ("exact", 0),
+        Selection::Sample { interval } => ("sample", interval),
+    };
+    let accounting = accounting(captured);
+    let loss = loss(captured);
+    let complete = accounting.residual == 0
+        && accounting.lost == 0
+        && accounting.received == accounting.submitted + accounting.stack_records
+        && accounting.decoded == accounting.received
+        && loss.missed == 0
+        && loss.map_full == 0
+        && loss.implied_free == 0;
+    Capture {
+        mode: mode.into(),
+        sample_interval_bytes,
+        stack,
+        attach: captured.facts.attach.to_owned(),
+        complete,
+        probes_per_s: if duration_s > 0.0 { accounting.seen as f64 / duration_s } else { 0.0 },
+        overhead: Overhead::default(),
+        loss,
+        accounting,
+    }
+}
+
+fn accounting(captured: &Captured) -> Accounting {
+    let (books, counts) = (&captured.books, &captured.collector.counts);
+    Accounting {
+        seen: books.get(Counter::Seen),
+        filtered: books.sum(&Counter::FILTERED),
+        sampled_out: books.get(Counter::SampledOut),
+        submitted: books.get(Counter::Submitted),
+        stack_records: books.get(Counter::StackSubmitted),
+        lost: books.sum(&Counter::LOST),
+        received: counts.received,
+        decoded: counts.decoded,
+        residual: books.residual(),
+    }
+}
+
+fn loss(captured: &Captured) -> Loss {
+    let (books, counts) = (&captured.books, &captured.collector.counts);
+    let anomalies = captured.collector.blocks.anomalies();
+    Loss {
+        ring_full: books.sum(&[
+            Counter::LostAllocRing,
+            Counter::LostFreeRing,
+            Counter::LostOtherRing,
+        ]),
+        map_full: books.sum(&[Counter::LostSampledMap, Counter::LostThreadMap])
+            + anomalies.table_full
+            + captured.collector.mappings.table_full()
+            + captured.collector.stacks.not_kept(),
+        stack_missing: counts.stack_missing,
+        stack_truncated: counts.stack_truncated,
+        unmatched_return: books.get(Counter::UnmatchedReturn) + books.get(Counter::LostUnreadable),
+        missed: books.missed,
+        unknown_free: anomalies.unknown_free,
+        implied_free: anomalies.implied_free,
+    }
+}
+
+/// What memmgr used.
+pub(super) fn collector(captured: &Captured) -> Collector {
+    let first_event = captured.collector.first_event;
+    Collector {
+        rss_peak_bytes: own_peak_rss(),
+        cpu_s: captured.cpu_s,
+        attach_s: captured.facts.attach_s,
+        detach_s: captured.detach_s,
+        first_event_s: first_event
+            .map(|time| captured.facts.attach_s + time.seconds_since(captured.span.0)),
+    }
+}
+
+/// Highest resident set of memmgr (`VmHWM`, proc_pid_status(5)).
+fn own_peak_rss() -> u64 {
+    std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| {
+            let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+            line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()
+        })
+        .map_or(0, |kib| kib * 1024)
+}
