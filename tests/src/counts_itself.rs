@@ -63,6 +63,20 @@ impl Sub for Counts {
     }
 }
 
+impl Sub<&Truth> for Truth {
+    type Output = Truth;
+
+    /// What was done in between, as for [`Counts`].
+    fn sub(self, before: &Truth) -> Truth {
+        Truth {
+            calls: self.calls - before.calls,
+            failed: self.failed - before.failed,
+            total: self.total - before.total,
+            sites: std::array::from_fn(|site| self.sites[site] - before.sites[site]),
+        }
+    }
+}
+
 /// The program. With frame pointers, which `--stack dwarf` does not look at.
 pub fn program() -> Program {
     Program::c("counts-itself").flags(&["-fno-builtin", "-fno-omit-frame-pointer"])

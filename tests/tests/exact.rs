@@ -3,6 +3,7 @@
 //! `MEMMGR_TEST_RUNS` is the number of runs of a million calls, spread over [`VARIANTS`]; each run
 //! has its own seed.
 
+use memmgr::report::Allocator;
 use memmgr_tests::{
     Capture, Outcome, Workload,
     counts_itself::{
@@ -13,8 +14,9 @@ use memmgr_tests::{
     require_root, take_turn,
 };
 
-/// So much room that a collector that gets no processor time for a while loses nothing.
-const RING: &str = "512MiB";
+/// So much room that the collector may get no processor time for a while: with frame pointers a
+/// million events fit whole.
+const RING: &str = "256MiB";
 
 /// Without `strdup`: the caller's frame is not in a chain of frame pointers that begins in a function
 /// of a C library that was built without them.
@@ -33,8 +35,8 @@ struct Variant {
     threads: u32,
     stack: &'static str,
     functions: &'static str,
-    /// Calls between the pauses of a thread: stacks that are copied fill a ring faster than they are
-    /// unwound, and no ring is large enough for a million of them. 0: no pauses.
+    /// Calls between the pauses of a thread, so that the collector gets processor time: copies of
+    /// stacks fill a ring, and no ring holds a million of them. 0: no pauses.
     pause: u32,
 }
 
@@ -50,21 +52,21 @@ const fn variant(
 
 const VARIANTS: [Variant; 16] = [
     variant("glibc", 16, "fp", NO_STRDUP, 0),
-    variant("glibc", 4, "dwarf", ALL_FUNCTIONS, 100),
+    variant("glibc", 4, "dwarf", ALL_FUNCTIONS, 500),
     variant("glibc", 64, "fp", NO_STRDUP, 0),
     variant("jemalloc", 4, "fp", NO_PVALLOC, 0),
     variant("glibc", 1, "fp", NO_STRDUP, 0),
     variant("musl", 4, "fp", MUSL, 0),
-    variant("glibc", 64, "dwarf", ALL_FUNCTIONS, 100),
+    variant("glibc", 64, "dwarf", ALL_FUNCTIONS, 500),
     variant("tcmalloc", 4, "fp", NO_STRDUP, 0),
     variant("glibc", 4, "fp", NO_STRDUP, 0),
     variant("mimalloc", 4, "fp", NO_STRDUP, 0),
-    variant("glibc", 1, "dwarf", ALL_FUNCTIONS, 100),
-    variant("jemalloc", 16, "dwarf", NO_PVALLOC, 100),
-    variant("glibc", 16, "dwarf", ALL_FUNCTIONS, 100),
-    variant("tcmalloc", 16, "dwarf", NO_STRDUP, 100),
-    variant("mimalloc", 16, "dwarf", NO_STRDUP, 100),
-    variant("musl", 16, "dwarf", MUSL, 100),
+    variant("glibc", 1, "dwarf", ALL_FUNCTIONS, 500),
+    variant("jemalloc", 16, "dwarf", NO_PVALLOC, 500),
+    variant("glibc", 16, "dwarf", ALL_FUNCTIONS, 500),
+    variant("tcmalloc", 16, "dwarf", NO_STRDUP, 500),
+    variant("mimalloc", 16, "dwarf", NO_STRDUP, 500),
+    variant("musl", 16, "dwarf", MUSL, 500),
 ];
 
 /// The program with a variant's allocator; `None` where that is not installed.
@@ -117,9 +119,14 @@ fn check(variant: Variant, seed: u64, calls: u64) {
         report.capture.loss.unknown_free, 0,
         "{what}: every block is younger than the attach"
     );
-    let probed = report.target.allocators.iter().filter(|a| a.functions.iter().any(|f| f.hits > 0));
-    let kinds: Vec<&str> = probed.map(|allocator| allocator.kind.as_str()).collect();
-    assert_eq!(kinds, [variant.allocator], "{what}: other allocators were called than expected");
+    // Beside it there may be glibc's: for what a preloaded library does not replace.
+    let called = |allocator: &Allocator| allocator.functions.iter().any(|f| f.hits > 0);
+    let mut allocators = report.target.allocators.iter();
+    assert!(
+        allocators.any(|allocator| allocator.kind == variant.allocator && called(allocator)),
+        "{what}: its allocator was not called: {:?}",
+        report.target.allocators
+    );
 }
 
 #[test]
@@ -152,7 +159,7 @@ fn every_function_alone_is_counted_to_the_byte() {
         return;
     }
     for function in ALL_FUNCTIONS.split(',') {
-        check(variant("glibc", 2, "dwarf", function, 100), 2000, 20_000);
+        check(variant("glibc", 2, "dwarf", function, 500), 2000, 20_000);
     }
 }
 

@@ -294,6 +294,10 @@ static void ask_for_too_much(struct worker *worker, struct block *slot)
         {REALLOCARRAY, SIZE_MAX / 2, 4, 16, NULL},
         {POSIX_MEMALIGN, 1, 64, 3, NULL},
         {POSIX_MEMALIGN, 1, PTRDIFF_MAX, 64, NULL},
+        {ALIGNED_ALLOC, 1, PTRDIFF_MAX - 63, 64, NULL},
+        {MEMALIGN, 1, PTRDIFF_MAX - 63, 64, NULL},
+        {VALLOC, 1, PTRDIFF_MAX - 63, 1, NULL},
+        {PVALLOC, 1, PTRDIFF_MAX - 63, 1, NULL},
     };
     struct call call = hopeless[below(worker, sizeof hopeless / sizeof *hopeless)];
     if (!(options.functions >> call.function & 1)) return;

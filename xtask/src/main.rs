@@ -11,6 +11,7 @@ mod test;
 mod tidy;
 mod toolchain;
 mod totals;
+mod vm;
 mod workspace;
 
 use anyhow::Result;
@@ -34,6 +35,8 @@ enum Chore {
     Test(test::Options),
     /// Measure, and write docs/benchmarks.md
     Bench(bench::Options),
+    /// Boot older kernels under QEMU and capture in each
+    Vm(vm::Options),
     /// Check the house rules
     Tidy,
     /// Pack the release binary, man pages and completions into target/dist
@@ -56,6 +59,7 @@ fn run(chore: &Chore) -> Result<()> {
         Chore::Ebpf(options) => ebpf::run(&workspace, options),
         Chore::Test(options) => test::run(&workspace, options),
         Chore::Bench(options) => bench::run(&workspace, options),
+        Chore::Vm(options) => vm::run(&workspace, options),
         Chore::Tidy => tidy::run(&workspace),
         Chore::Dist => dist::run(&workspace),
     }

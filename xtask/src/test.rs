@@ -3,7 +3,7 @@
 //! Tests that need root or BPF decide by themselves: they fail when `CI` is set, and otherwise append
 //! a line `NAME: REASON` to the file that `MEMMGR_TEST_SKIPS` names and return. A skip on CI is a failure here.
 
-use crate::{ebpf, packages, process, tidy, totals::Totals, workspace::Workspace};
+use crate::{ebpf, packages, process, tidy, totals::Totals, vm, workspace::Workspace};
 use anyhow::{Context, Result, bail};
 use std::{
     fs,
@@ -35,6 +35,7 @@ const CHECKS: [Step; 4] = [
 ];
 const BUILD: Step = ("release binary", build);
 const README: Step = ("README", tidy::readme);
+const GUESTS: Step = ("kernel guests", vm::older);
 
 /// Runs the steps in order. A failed step does not stop the next, so that one run shows everything.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
@@ -49,7 +50,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     steps.extend(filter.is_none().then_some(README));
 
     let mut failed = Vec::new();
-    let count = steps.len() + 1;
+    let guests = filter.is_none().then_some(GUESTS);
+    let count = steps.len() + 1 + usize::from(guests.is_some());
     let mut step = |number: usize, name: &'static str, act: &mut dyn FnMut() -> Result<()>| {
         println!("\n== {number}/{count} {name}");
         let begin = Instant::now();
@@ -63,11 +65,15 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             }
         }
     };
+    let before = steps.len();
     for (index, (name, act)) in steps.into_iter().enumerate() {
         step(index + 1, name, &mut || act(workspace));
     }
     let mut totals = Totals::default();
-    step(count, "tests", &mut || tests(workspace, filter, &mut totals));
+    step(before + 1, "tests", &mut || tests(workspace, filter, &mut totals));
+    if let Some((name, act)) = guests {
+        step(count, name, &mut || act(workspace));
+    }
 
     for skip in &totals.skipped {
         println!("skipped: {skip}");

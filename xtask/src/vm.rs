@@ -17,8 +17,8 @@ pub(crate) struct Options {
     kernels: Vec<Series>,
 }
 
-/// The chore with the kernels that the tests ask for: without uprobe.multi and with it.
-pub(crate) fn oldest(workspace: &Workspace) -> Result<()> {
+/// The chore for the tests: a kernel without uprobe.multi and one with it.
+pub(crate) fn older(workspace: &Workspace) -> Result<()> {
     run(workspace, &Options { kernels: vec![Series(6, 1), Series(6, 12)] })
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let binary = binary(workspace)?;
     let initramfs = guest::initramfs(workspace, &tools, &binary, &folder)?;
     let mut failed = 0;
-    for series in &options.kernels {
+    for &series in &options.kernels {
         let kernel = match kernel::get(series, &folder) {
             Ok(kernel) => kernel,
             Err(why) => {
@@ -53,7 +53,11 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         }
     }
     if failed > 0 {
-        bail!("{failed} of {} kernels failed; {} has the logs", options.kernels.len(), folder.display());
+        bail!(
+            "{failed} of {} kernels failed; {} has the logs",
+            options.kernels.len(),
+            folder.display()
+        );
     }
     Ok(())
 }

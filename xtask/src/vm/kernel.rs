@@ -50,12 +50,12 @@ pub(super) struct Kernel {
 }
 
 /// Downloads and unpacks the newest kernel of a series, unless it is below `folder` already.
-pub(super) fn get(series: &Series, folder: &Path) -> Result<Kernel> {
+pub(super) fn get(series: Series, folder: &Path) -> Result<Kernel> {
     let names = process::output(
         Command::new("apt-cache").args(["pkgnames", &format!("linux-image-{series}.")]),
     )
     .context("kernels come from Debian's packages")?;
-    let Some(release) = newest(&names, *series) else {
+    let Some(release) = newest(&names, series) else {
         bail!("apt knows no package of it: run `apt-get update`, or take a Debian that offers it");
     };
     let kernel = folder.join(&release);
