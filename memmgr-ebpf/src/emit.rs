@@ -117,9 +117,6 @@ fn with_frames(current: &Current, event: &BlockEvent, lost_as: Counter) -> bool 
         block.header.flags |= flags::STACK_MISSING;
         current.count.add(Counter::StackMissing);
     }
-    if walked.cut {
-        block.header.flags |= flags::STACK_CUT;
-    }
     block.stack_id = walked.id;
     send(current, block, Counter::Submitted, lost_as)
 }
@@ -132,7 +129,8 @@ fn send_frames(current: &Current, start: UnwindStart, walked: Walked) -> bool {
     let record = slot.as_mut_ptr();
     // SAFETY: the slot is ours until it is submitted; every field up to `count` frames is written.
     unsafe {
-        (&raw mut (*record).header).write(header(current, Kind::Stack, 0));
+        let cut = if walked.cut { flags::STACK_CUT } else { 0 };
+        (&raw mut (*record).header).write(header(current, Kind::Stack, cut));
         (&raw mut (*record).stack_id).write(walked.id);
         let count = stack::write_frames(start, &raw mut (*record).frames);
         (&raw mut (*record).count).write(count);

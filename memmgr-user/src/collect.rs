@@ -73,7 +73,7 @@ pub struct Collector {
     /// The first event's time.
     pub first_event: Option<KernelTime>,
     unwinder: Unwinder,
-    known: HashMap<StackKey, Vec<Address>>,
+    known: HashMap<StackKey, (StackHandle, Outer)>,
     /// A file was mapped, or a stack led into code that is not known: the mappings must be read again.
     stale: bool,
 }
@@ -141,8 +141,13 @@ impl Collector {
                 let block = self.new_block(origin, &block);
                 self.change(Change::ResizeMoved(origin.tid, block));
             }
-            Event::Frames(key, frames) => {
-                self.known.insert(key, frames);
+            Event::Frames(list) => {
+                let outer = if list.cut { Outer::Cut } else { Outer::Whole };
+                let handle = self.stacks.intern(&list.frames, outer);
+                // A stack that the kernel part forgot comes again, so that this map is bounded by the tree.
+                if handle != Stacks::root(Outer::NotKept) {
+                    self.known.insert(list.key, (handle, outer));
+                }
             }
             Event::Map(block, backing) => {
                 let class = match backing {
@@ -204,13 +209,12 @@ impl Collector {
     fn stack(&mut self, raw: &RawStack<'_>) -> StackHandle {
         let handle = match raw {
             RawStack::Copied(copied) => self.unwound(*copied),
-            RawStack::Known { key, cut } => match self.known.get(key) {
-                Some(frames) => {
-                    let outer = if *cut { Outer::Cut } else { Outer::Whole };
-                    self.stacks.intern(frames, outer)
-                }
-                None => Stacks::root(Outer::Missing),
-            },
+            RawStack::Known(key) => {
+                let missing = (Stacks::root(Outer::Missing), Outer::Missing);
+                let (handle, outer) = self.known.get(key).copied().unwrap_or(missing);
+                self.counts.stack_truncated += u64::from(outer == Outer::Cut);
+                handle
+            }
             RawStack::Missing => Stacks::root(Outer::Missing),
         };
         if handle == Stacks::root(Outer::Missing) {

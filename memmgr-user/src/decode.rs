@@ -27,7 +27,7 @@ pub enum Event<'a> {
     /// A resize ended.
     ResizeEnd(ResizeEnd<'a>),
     /// The frames behind a stack key, before its first use.
-    Frames(StackKey, Vec<Address>),
+    Frames(FrameList),
     /// Memory was mapped.
     Map(Block<'a>, Backing),
     /// A range is about to be unmapped.
@@ -97,16 +97,22 @@ pub struct Span {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StackKey(pub u64);
 
+/// A frame-pointer stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrameList {
+    /// Its name in the events that follow.
+    pub key: StackKey,
+    /// Return addresses, leaf first.
+    pub frames: Vec<Address>,
+    /// There were more frames than are kept.
+    pub cut: bool,
+}
+
 /// A stack as the kernel part took it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RawStack<'a> {
-    /// Walked along frame pointers and sent once.
-    Known {
-        /// Names the frames.
-        key: StackKey,
-        /// There were more frames than are kept.
-        cut: bool,
-    },
+    /// Walked along frame pointers and sent once, under this name.
+    Known(StackKey),
     /// Copied; to be unwound.
     Copied(CopiedStack<'a>),
     /// There is none.
@@ -172,8 +178,7 @@ fn body<'a>(record: &'a [u8], header: &events::Header) -> Result<Event<'a>, Deco
             _ => ResizeEnd::Gone,
         })
     } else if is(Kind::Stack) {
-        let (key, frames) = frames(record, header)?;
-        Event::Frames(key, frames)
+        Event::Frames(frames(record, header)?)
     } else if is(Kind::Map) {
         let backing = if has(flags::FILE_MAPPING) { Backing::File } else { Backing::Anonymous };
         Event::Map(block(record, header)?, backing)
@@ -215,7 +220,7 @@ fn block<'a>(record: &'a [u8], header: &events::Header) -> Result<Block<'a>, Dec
             .then_some((Address(block.hidden_slot), Address(block.hidden_return)));
         RawStack::Copied(CopiedStack { ip, sp, bp, bytes, cut, hidden })
     } else if block.stack_id != 0 {
-        RawStack::Known { key: StackKey(block.stack_id), cut }
+        RawStack::Known(StackKey(block.stack_id))
     } else {
         RawStack::Missing
     };
@@ -232,10 +237,14 @@ fn span(record: &[u8], header: &events::Header) -> Result<Span, DecodeError> {
     Ok(Span { start: Address(range.address), length: range.length })
 }
 
-fn frames(record: &[u8], header: &events::Header) -> Result<(StackKey, Vec<Address>), DecodeError> {
+fn frames(record: &[u8], header: &events::Header) -> Result<FrameList, DecodeError> {
     let stack: events::FrameStack = read(record, header.kind)?;
     let count = (stack.count as usize).min(stack.frames.len());
-    Ok((StackKey(stack.stack_id), stack.frames[..count].iter().copied().map(Address).collect()))
+    Ok(FrameList {
+        key: StackKey(stack.stack_id),
+        frames: stack.frames[..count].iter().copied().map(Address).collect(),
+        cut: header.flags & flags::STACK_CUT != 0,
+    })
 }
 
 /// Bodies that may be read from any bytes of their size.
@@ -319,7 +328,7 @@ mod tests {
 
     #[test]
     fn blocks() {
-        let known = |cut| RawStack::Known { key: StackKey(5), cut };
+        let known = || RawStack::Known(StackKey(5));
         let copied = RawStack::Copied(CopiedStack {
             ip: Address(0x10),
             sp: Address(0x20),
@@ -328,14 +337,7 @@ mod tests {
             cut: false,
             hidden: Some((Address(0x28), Address(0x99))),
         });
-        check(
-            &wire_block(Kind::Alloc, 0, 64, 10, b"", 5),
-            &Event::Alloc(plain(64, 10, known(false))),
-        );
-        check(
-            &wire_block(Kind::Alloc, flags::STACK_CUT, 64, 10, b"", 5),
-            &Event::Alloc(plain(64, 10, known(true))),
-        );
+        check(&wire_block(Kind::Alloc, 0, 64, 10, b"", 5), &Event::Alloc(plain(64, 10, known())));
         check(
             &wire_block(Kind::Alloc, 0, 64, 10, b"stack", 0),
             &Event::Alloc(plain(64, 10, copied)),
@@ -346,14 +348,14 @@ mod tests {
         );
         check(
             &wire_block(Kind::Map, flags::FILE_MAPPING, 64, 10, b"", 5),
-            &Event::Map(plain(64, 10, known(false)), Backing::File),
+            &Event::Map(plain(64, 10, known()), Backing::File),
         );
     }
 
     #[test]
     fn resizes_end_in_three_ways() {
         let end = |flags, address, size| wire_block(Kind::ResizeEnd, flags, address, size, b"", 5);
-        let moved = plain(64, 10, RawStack::Known { key: StackKey(5), cut: false });
+        let moved = plain(64, 10, RawStack::Known(StackKey(5)));
         check(&end(flags::NEW_TRACKED, 64, 10), &Event::ResizeEnd(ResizeEnd::Moved(moved)));
         check(&end(0, 64, 10), &Event::ResizeEnd(ResizeEnd::Gone));
         check(&end(0, 0, 10), &Event::ResizeEnd(ResizeEnd::Failed));
@@ -385,7 +387,13 @@ mod tests {
             frames: [0; memmgr_common::limits::MAX_FRAMES],
         };
         stack.frames[..3].copy_from_slice(&[0xa, 0xb, 0xc]);
-        check(&bytes(&stack), &Event::Frames(StackKey(5), vec![Address(0xa), Address(0xb)]));
+        let frames = vec![Address(0xa), Address(0xb)];
+        check(
+            &bytes(&stack),
+            &Event::Frames(FrameList { key: StackKey(5), frames: frames.clone(), cut: false }),
+        );
+        stack.header.flags = flags::STACK_CUT;
+        check(&bytes(&stack), &Event::Frames(FrameList { key: StackKey(5), frames, cut: true }));
     }
 
     #[test]

@@ -108,10 +108,8 @@ fn check(variant: Variant, seed: u64, calls: u64) {
     let outcome = capture.interrupt();
     let report = outcome.expect_report();
     let what = format!("{variant:?}, seed {seed}, {calls} calls");
-    assert!(
-        truth.calls + u64::from(variant.threads) > calls && truth.failed > 0,
-        "{what}: {truth:?}"
-    );
+    assert!(truth.calls + u64::from(variant.threads) > calls, "{what}: {truth:?}");
+    assert!(truth.failed > 0 || variant.functions == "strdup", "{what}: no call failed");
     assert_equal_to_the_truth(report, &truth, &what);
     assert_consistent(report, &what);
     assert_eq!(report.capture.stack.kind, variant.stack, "{what}");

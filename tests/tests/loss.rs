@@ -12,11 +12,8 @@ use memmgr_tests::{
 use rustix::process::Signal;
 
 fn start(threads: u32, functions: &str) -> Workload {
-    let options = [
-        format!("threads={threads}"),
-        format!("functions={functions}"),
-        "failing=1".to_owned(),
-    ];
+    let options =
+        [format!("threads={threads}"), format!("functions={functions}"), "failing=1".to_owned()];
     counts_itself::start(&counts_itself::program(), None, &options)
 }
 
@@ -35,7 +32,11 @@ fn check_lossy(outcome: &Outcome, what: &str) {
     assert!(books.received > 0, "{what}: it saw nothing at all");
     let complete = outcome.stdout.lines().find(|line| line.trim_start().starts_with("complete"));
     assert!(complete.is_some_and(|line| line.contains("NO, ")), "{what}:\n{}", outcome.stdout);
-    assert!(outcome.stdout.contains("found no room in the ring buffer"), "{what}:\n{}", outcome.stdout);
+    assert!(
+        outcome.stdout.contains("found no room in the ring buffer"),
+        "{what}:\n{}",
+        outcome.stdout
+    );
 }
 
 #[test]

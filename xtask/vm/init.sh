@@ -19,7 +19,7 @@ say() {
 
 # Waits until a file holds a line that begins with $2. Gives up when process $3 has ended.
 await() {
-    until grep -q "^$2" "$1"; do
+    until grep -qs "^$2" "$1"; do
         kill -0 "$3" 2>/dev/null || return 1
         sleep 0.1
     done
@@ -48,7 +48,7 @@ capture() {
     grep '^{' /tmp/answers >"/evidence/$name.truth"
     exec 3>&-
     wait "$target"
-    rm /tmp/orders
+    rm /tmp/orders /tmp/answers
     say "$name: done"
 }
 

@@ -34,7 +34,10 @@ pub enum KernelError {
         remedy: String,
     },
     /// The kernel refused a program.
-    #[error("the kernel refused the program {program}: {error}\n{log}\n{}", remedy(error))]
+    #[error(
+        "the kernel refused the program {program}: {error}\n{log}\n{}",
+        load_remedy(error, log)
+    )]
     Load {
         /// Its name.
         program: &'static str,
@@ -101,6 +104,14 @@ fn remedy(error: &io::Error) -> String {
         }
         _ => "`memmgr doctor` says what this host allows".into(),
     }
+}
+
+/// The same for a program: with a log it is the verifier that refuses, which no right mends.
+fn load_remedy(error: &io::Error, log: &str) -> String {
+    if log.is_empty() {
+        return remedy(error);
+    }
+    "this kernel's verifier refuses a program that others take: please report these lines and `uname -r`".into()
 }
 
 /// The kernel part's own books, summed over the processors. Counters only ever grow.
@@ -319,6 +330,18 @@ fn map_error(error: aya::maps::MapError) -> KernelError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_rights_do_not_mend_what_the_verifier_refuses() {
+        let check = |log: &str, permission: bool, expected: &str| {
+            let error = io::Error::from_raw_os_error(libc::EACCES);
+            let error = KernelError::Load { program: "heap_entry", error, log: log.into() };
+            assert_eq!(error.is_permission(), permission, "{log:?}");
+            assert!(error.to_string().contains(expected), "{error}");
+        };
+        check("", true, "run memmgr as root");
+        check("R2 unbounded memory access", false, "please report these lines");
+    }
 
     #[test]
     fn books_balance_when_every_hit_is_accounted_for() {

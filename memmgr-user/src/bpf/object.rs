@@ -29,6 +29,8 @@ impl Programs {
     /// Makes the maps; `ring_bytes` must be a power of two.
     pub fn new(ring_bytes: u32) -> Result<Self, KernelError> {
         let maps = EbpfLoader::new()
+            // No program is relocated by kernel types, and reading them takes as long as all the rest.
+            .btf(None)
             .map_max_entries("EVENTS", ring_bytes)
             .load(OBJECT)
             .map_err(KernelError::from_aya)?;

@@ -49,8 +49,20 @@ pub(super) struct Kernel {
     pub(super) image: PathBuf,
 }
 
-/// Downloads and unpacks the newest kernel of a series, unless it is below `folder` already.
+/// Downloads and unpacks the newest kernel of a series, unless it is below `folder` already. Root, who
+/// may, brings apt's lists up to date when they name no kernel or one that is gone.
 pub(super) fn get(series: Series, folder: &Path) -> Result<Kernel> {
+    newest_known(series, folder).or_else(|why| {
+        if !rustix::process::geteuid().is_root() {
+            return Err(why);
+        }
+        process::output(Command::new("apt-get").args(["update", "--quiet=2"]))?;
+        newest_known(series, folder)
+    })
+}
+
+/// The newest kernel that apt's lists name.
+fn newest_known(series: Series, folder: &Path) -> Result<Kernel> {
     let names = process::output(
         Command::new("apt-cache").args(["pkgnames", &format!("linux-image-{series}.")]),
     )

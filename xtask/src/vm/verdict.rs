@@ -33,7 +33,8 @@ pub(super) fn judge(evidence: &Path, rung: &str) -> Result<String> {
     for (mode, stack) in CAPTURES {
         let name = format!("{mode}-{stack}");
         if read(&format!("{name}.exit"))?.trim() != "0" {
-            faults.push(format!("{name}: {}", read(&format!("{name}.stderr"))?.trim()));
+            let words = read(&format!("{name}.stderr"))?;
+            faults.push(format!("{name}: failed: {}", words.lines().next().unwrap_or_default()));
             continue;
         }
         let expected = Expected { mode, stack, rung };
