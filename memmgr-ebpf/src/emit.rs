@@ -4,7 +4,7 @@ use aya_ebpf::{
     bindings::BPF_RB_NO_WAKEUP,
     helpers::{bpf_ktime_get_ns, generated},
 };
-use core::ffi::c_void;
+use core::{ffi::c_void, hint::black_box};
 use memmgr_common::{
     Counter, Mode, StackKind,
     events::{Block, BlockWithStack, FrameStack, Free, Header, Kind, Range, flags},
@@ -105,7 +105,7 @@ pub fn block(current: &Current, thread: &mut Thread, event: &BlockEvent, lost_as
     if current.settings().stack_kind == StackKind::FramePointers as u32 {
         with_frames(current, event, lost_as)
     } else {
-        with_copy(current, thread, event, lost_as)
+        block_with_copy(current, thread, event, lost_as)
     }
 }
 
@@ -143,8 +143,15 @@ fn send_frames(current: &Current, start: UnwindStart, walked: Walked) -> bool {
     true
 }
 
+/// A block with a copy of the stack, whatever the kind in force: for places inside a library, which
+/// frame pointers do not lead out of. False when there was no room, which is counted.
 #[inline(always)]
-fn with_copy(current: &Current, thread: &mut Thread, event: &BlockEvent, lost_as: Counter) -> bool {
+pub fn block_with_copy(
+    current: &Current,
+    thread: &mut Thread,
+    event: &BlockEvent,
+    lost_as: Counter,
+) -> bool {
     let cap = u64::from(current.settings().stack_bytes);
     let plan = stack::copy_plan(thread, event.start.sp, cap);
     let mut block = body(current, event);
@@ -185,13 +192,15 @@ fn copied<const N: usize>(
 ) -> bool {
     let Some(mut slot) = EVENTS.reserve::<BlockWithStack<N>>(0) else { return false };
     let record = slot.as_mut_ptr();
-    let length = if length > N as u64 { N as u64 } else { length };
-    // SAFETY: the slot is ours until it is submitted; `length` is at most N, and the helper fails
+    // 1 to N by a mask, of a value that the compiler knows nothing about: it would drop the mask or
+    // compare one copy and pass another, and the verifier of 6.1 then sees no bound.
+    let bounded = (black_box(length).wrapping_sub(1) & (N as u64 - 1)) + 1;
+    // SAFETY: the slot is ours until it is submitted; `bounded` is at most N, and the helper fails
     // (and clears the slot) where the stack cannot be read.
     let read = unsafe {
         generated::bpf_probe_read_user(
             (&raw mut (*record).stack).cast::<c_void>(),
-            length as u32,
+            bounded as u32,
             block.sp as *const c_void,
         )
     };

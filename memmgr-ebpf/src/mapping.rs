@@ -88,7 +88,7 @@ fn mapped(ctx: &TracePointContext, kind: Kind) {
         start: registers.unwind_start(),
     };
     // SAFETY: only this thread touches its entry.
-    emit::block(&current, unsafe { &mut *thread }, &event, Counter::LostOtherRing);
+    emit::block_with_copy(&current, unsafe { &mut *thread }, &event, Counter::LostOtherRing);
 }
 
 #[tracepoint]

@@ -2,15 +2,17 @@
 //! once, and written whole or not at all.
 //!
 //! memmgr runs as root and may be pointed at a directory that somebody else can write to. A file is
-//! built under a new name next to its place, readable by its owner only, and moved there at the end:
-//! no link is followed, no device or pipe is opened, no other file is touched.
+//! built without a name in the directory of its place, readable by its owner only, and gets its name
+//! at the end: no link is followed, no device or pipe is opened, no other file is touched, and a
+//! memmgr that is killed leaves nothing. Where the filesystem has no files without a name, it is
+//! built under a new one.
 
 use std::collections::hash_map::RandomState;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
@@ -91,7 +93,10 @@ impl Output {
         if path == Path::new("-") {
             return Ok(Self(Place::Stdout));
         }
-        Pending::create(path, force).map(|pending| Self(Place::File(pending)))
+        let create = |directory: &OwnedFd| {
+            create_unnamed(directory).or_else(|_| create_temporary(directory))
+        };
+        Pending::create(path, force, create).map(|pending| Self(Place::File(pending)))
     }
 
     /// True when the bytes go to standard output.
@@ -121,19 +126,23 @@ fn write_stream(stream: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// A file under a temporary name in the directory of its place.
+/// A file in the directory of its place, without a name or under a temporary one.
 #[derive(Debug)]
 struct Pending {
     path: PathBuf,
     directory: OwnedFd,
     name: OsString,
-    temporary: OsString,
+    temporary: Option<OsString>,
     file: File,
     force: bool,
 }
 
 impl Pending {
-    fn create(path: &Path, force: bool) -> Result<Self, OutputError> {
+    fn create(
+        path: &Path,
+        force: bool,
+        create: impl Fn(&OwnedFd) -> Result<(Option<OsString>, File), Errno>,
+    ) -> Result<Self, OutputError> {
         // `dir/` and `dir/.` have a file name in Rust's view, but name a directory.
         let ends_in_name =
             !matches!(path.as_os_str().as_encoded_bytes(), [.., b'/'] | [.., b'/', b'.']);
@@ -147,13 +156,14 @@ impl Pending {
         };
         let directory = open_directory(parent)?;
         check_place(&directory, name, path, force)?;
-        let (temporary, file) = create_temporary(&directory)
+        let (temporary, file) = create(&directory)
             .map_err(|error| OutputError::Directory(parent.into(), error.into()))?;
         Ok(Self { path: path.to_owned(), directory, name: name.to_owned(), temporary, file, force })
     }
 
     fn commit(mut self, bytes: &[u8]) -> Result<(), OutputError> {
-        let failed = |error: io::Error| OutputError::Write(self.path.as_path().into(), error);
+        let path = self.path.clone();
+        let failed = |error: io::Error| OutputError::Write(path.as_path().into(), error);
         self.file.write_all(bytes).and_then(|()| self.file.sync_all()).map_err(failed)?;
         // Whatever has appeared at the place since it was opened is looked at again.
         check_place(&self.directory, &self.name, &self.path, self.force)?;
@@ -165,36 +175,41 @@ impl Pending {
         }
     }
 
-    fn replace(&self) -> Result<(), Errno> {
-        rustix::fs::renameat(&self.directory, &self.temporary, &self.directory, &self.name)
+    fn replace(&mut self) -> Result<(), Errno> {
+        // A link replaces nothing, so that a file without a name gets a temporary one first.
+        let temporary = match self.temporary.take() {
+            Some(name) => name,
+            None => with_new_name(|name| self.link(name))?.0,
+        };
+        let temporary = self.temporary.insert(temporary);
+        rustix::fs::renameat(&self.directory, &*temporary, &self.directory, &self.name)
     }
 
     /// Moves the file to a name that must not be taken.
     fn place_new(&self) -> Result<(), Errno> {
-        let (directory, from, to) = (&self.directory, &self.temporary, &self.name);
+        let Some(from) = &self.temporary else { return self.link(&self.name) };
+        let (directory, to) = (&self.directory, &self.name);
         match rustix::fs::renameat_with(directory, from, directory, to, RenameFlags::NOREPLACE) {
             // Some filesystems cannot rename without replacing. A link never replaces either; the
             // temporary name goes when this is dropped.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.link_new(),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.link(to),
             result => result,
         }
     }
 
-    fn link_new(&self) -> Result<(), Errno> {
-        rustix::fs::linkat(
-            &self.directory,
-            &self.temporary,
-            &self.directory,
-            &self.name,
-            AtFlags::empty(),
-        )
+    /// Gives the file a name that must not be taken: the way of open(2) for files without one.
+    fn link(&self, name: &OsStr) -> Result<(), Errno> {
+        let file = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        rustix::fs::linkat(CWD, file, &self.directory, name, AtFlags::SYMLINK_FOLLOW)
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        // After a commit the name is gone already. If it cannot be removed, nothing else can be done.
-        let _ = rustix::fs::unlinkat(&self.directory, &self.temporary, AtFlags::empty());
+        if let Some(name) = &self.temporary {
+            // After a commit the name is gone already. If it cannot be removed, nothing else can be done.
+            let _ = rustix::fs::unlinkat(&self.directory, name, AtFlags::empty());
+        }
     }
 }
 
@@ -235,22 +250,35 @@ fn check_place(
     Err(OutputError::NotRegular(path.into(), kind))
 }
 
-fn create_temporary(directory: &OwnedFd) -> Result<(OsString, File), Errno> {
+fn create_unnamed(directory: &OwnedFd) -> Result<(Option<OsString>, File), Errno> {
+    let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(directory, ".", flags, Mode::RUSR | Mode::WUSR)?;
+    Ok((None, file.into()))
+}
+
+fn create_temporary(directory: &OwnedFd) -> Result<(Option<OsString>, File), Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut taken = Errno::EXIST;
+    let open = |name: &OsStr| rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR);
+    with_new_name(open).map(|(name, file)| (Some(name), file.into()))
+}
+
+/// Does something with a name that nothing has; it must fail with EXIST where something has it.
+fn with_new_name<T>(
+    mut act: impl FnMut(&OsStr) -> Result<T, Errno>,
+) -> Result<(OsString, T), Errno> {
     for _ in 0..NAMES_MAX {
-        // The keys of a new hasher are random. O_EXCL is what makes a guessed name harmless.
+        // The keys of a new hasher are random. That a taken name fails is what makes a guessed one harmless.
         let name = OsString::from(format!(
             ".memmgr-{:016x}.tmp",
             RandomState::new().build_hasher().finish()
         ));
-        match rustix::fs::openat(directory, &name, flags, Mode::RUSR | Mode::WUSR) {
-            Ok(file) => return Ok((name, file.into())),
-            Err(Errno::EXIST) => taken = Errno::EXIST,
+        match act(&name) {
+            Ok(done) => return Ok((name, done)),
+            Err(Errno::EXIST) => {}
             Err(error) => return Err(error),
         }
     }
-    Err(taken)
+    Err(Errno::EXIST)
 }
 
 #[cfg(test)]

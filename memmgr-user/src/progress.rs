@@ -43,8 +43,7 @@ fn line(pulse: &Pulse, before: &Pulse, length: Option<Duration>, own_rss: u64) -
     };
     let seconds = (pulse.elapsed.saturating_sub(before.elapsed)).as_secs_f64();
     let rate = if seconds > 0.0 { (pulse.events - before.events) as f64 / seconds } else { 0.0 };
-    let lost =
-        if pulse.lost == 0 { "nothing lost".to_owned() } else { format!("LOST {}", pulse.lost) };
+    let lost = if pulse.lost == 0 { "0 lost".to_owned() } else { format!("LOST {}", pulse.lost) };
     format!(
         "{time} · {rate:.0} events/s · live {} · RSS {} · {lost} · memmgr {}",
         human_bytes(pulse.live_bytes),
@@ -76,7 +75,7 @@ mod tests {
         };
         assert_eq!(
             line(&pulse, &before, Some(Duration::from_secs(30)), 20 << 20),
-            "26 s left · 500 events/s · live 3.0 MiB · RSS 10.0 MiB · nothing lost · memmgr 20.0 MiB"
+            "26 s left · 500 events/s · live 3.0 MiB · RSS 10.0 MiB · 0 lost · memmgr 20.0 MiB"
         );
         assert!(line(&Pulse { lost: 7, ..pulse }, &before, None, 0).contains("4 s, Ctrl-C ends"));
         assert!(line(&Pulse { lost: 7, ..pulse }, &before, None, 0).contains("LOST 7"));

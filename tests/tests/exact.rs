@@ -16,7 +16,9 @@ use memmgr_tests::{
 
 /// So much room that the collector may get no processor time for a while: with frame pointers a
 /// million events fit whole.
-const RING: &str = "256MiB";
+const RING: &str = "512MiB";
+/// The stacks of the program are shallow.
+const STACK: &str = "4KiB";
 
 /// Without `strdup`: the caller's frame is not in a chain of frame pointers that begins in a function
 /// of a C library that was built without them.
@@ -52,21 +54,21 @@ const fn variant(
 
 const VARIANTS: [Variant; 16] = [
     variant("glibc", 16, "fp", NO_STRDUP, 0),
-    variant("glibc", 4, "dwarf", ALL_FUNCTIONS, 500),
+    variant("glibc", 4, "dwarf", ALL_FUNCTIONS, 200),
     variant("glibc", 64, "fp", NO_STRDUP, 0),
     variant("jemalloc", 4, "fp", NO_PVALLOC, 0),
     variant("glibc", 1, "fp", NO_STRDUP, 0),
     variant("musl", 4, "fp", MUSL, 0),
-    variant("glibc", 64, "dwarf", ALL_FUNCTIONS, 500),
+    variant("glibc", 64, "dwarf", ALL_FUNCTIONS, 200),
     variant("tcmalloc", 4, "fp", NO_STRDUP, 0),
     variant("glibc", 4, "fp", NO_STRDUP, 0),
     variant("mimalloc", 4, "fp", NO_STRDUP, 0),
-    variant("glibc", 1, "dwarf", ALL_FUNCTIONS, 500),
-    variant("jemalloc", 16, "dwarf", NO_PVALLOC, 500),
-    variant("glibc", 16, "dwarf", ALL_FUNCTIONS, 500),
-    variant("tcmalloc", 16, "dwarf", NO_STRDUP, 500),
-    variant("mimalloc", 16, "dwarf", NO_STRDUP, 500),
-    variant("musl", 16, "dwarf", MUSL, 500),
+    variant("glibc", 1, "dwarf", ALL_FUNCTIONS, 200),
+    variant("jemalloc", 16, "dwarf", NO_PVALLOC, 200),
+    variant("glibc", 16, "dwarf", ALL_FUNCTIONS, 200),
+    variant("tcmalloc", 16, "dwarf", NO_STRDUP, 200),
+    variant("mimalloc", 16, "dwarf", NO_STRDUP, 200),
+    variant("musl", 16, "dwarf", MUSL, 200),
 ];
 
 /// The program with a variant's allocator; `None` where that is not installed.
@@ -96,7 +98,8 @@ fn start(variant: Variant, seed: u64) -> Option<Workload> {
 }
 
 fn capture(workload: &Workload, stack: &str) -> Capture {
-    Capture::start(workload.pid(), &["--mode", "exact", "--stack", stack, "--ring-bytes", RING])
+    let flags = ["--mode", "exact", "--stack", stack, "--stack-bytes", STACK, "--ring-bytes", RING];
+    Capture::start(workload.pid(), &flags)
 }
 
 /// One run from the start of the program to the report.
@@ -157,7 +160,7 @@ fn every_function_alone_is_counted_to_the_byte() {
         return;
     }
     for function in ALL_FUNCTIONS.split(',') {
-        check(variant("glibc", 2, "dwarf", function, 500), 2000, 20_000);
+        check(variant("glibc", 2, "dwarf", function, 200), 2000, 20_000);
     }
 }
 

@@ -11,8 +11,9 @@ use std::{
 };
 
 /// Each package and what it is for.
-const PACKAGES: [(&str, &str); 21] = [
+const PACKAGES: [(&str, &str); 22] = [
     ("binutils", "strip, for the release archive"),
+    ("busybox-static", "the shell of kernel guests"),
     ("g++", "C++ workloads: operator new and exceptions"),
     ("gcc", "C workloads, and SQLite inside the binary"),
     ("gdb", "a second opinion on stacks and heaps"),

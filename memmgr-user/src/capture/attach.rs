@@ -21,7 +21,7 @@ use super::{
     CapturePlan,
     hazards::{Release, return_probe_hazard, running_kernel},
     stack_choice::{Choice, choose},
-    target::{Target, TargetError},
+    target::{Target, TargetError, has_ended},
 };
 
 /// Why nothing was attached.
@@ -90,6 +90,20 @@ impl Session {
     pub fn attach(roots: &Roots, capture: &CapturePlan) -> Result<Self, AttachError> {
         let began = Instant::now();
         let target = Target::open(roots, capture.pid, capture.allow_traced)?;
+        let pidfd = target.pidfd.try_clone().map_err(|e| TargetError::Pidfd(capture.pid, e))?;
+        match Self::attach_to(roots, capture, target, began) {
+            // Whatever failed, this is why: its mappings were empty, its number belonged to nobody.
+            Err(_) if has_ended(&pidfd) => Err(TargetError::Ended(capture.pid).into()),
+            result => result,
+        }
+    }
+
+    fn attach_to(
+        roots: &Roots,
+        capture: &CapturePlan,
+        target: Target,
+        began: Instant,
+    ) -> Result<Self, AttachError> {
         let kernel_release = running_kernel();
         if let Some(hazard) = return_probe_hazard(kernel_release, target.facts()) {
             return Err(AttachError::Hazard(hazard));

@@ -6,7 +6,10 @@ use std::{
     os::fd::OwnedFd,
 };
 
-use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{PidfdFlags, pidfd_open},
+};
 
 use crate::{
     escape::Safe,
@@ -73,6 +76,11 @@ pub enum TargetError {
         "process {0} ended while memmgr attached to it, and its number went to another process; nothing was captured"
     )]
     Replaced(Pid),
+    /// It ended before anything was captured.
+    #[error(
+        "process {0} ended before anything was captured; if something starts it again, find the new one with `pgrep`"
+    )]
+    Ended(Pid),
     /// The pidfd could not be had.
     #[error("process {0} cannot be held: {1}")]
     Pidfd(Pid, io::Error),
@@ -83,7 +91,7 @@ impl TargetError {
     pub fn is_gone(&self) -> bool {
         match self {
             TargetError::Process(error) => error.is_gone(),
-            TargetError::Zombie(_) | TargetError::Replaced(_) => true,
+            TargetError::Zombie(_) | TargetError::Replaced(_) | TargetError::Ended(_) => true,
             TargetError::Pidfd(_, error) => error.raw_os_error() == Some(libc::ESRCH),
             TargetError::KernelThread(..)
             | TargetError::Architecture(..)
@@ -143,6 +151,12 @@ impl Target {
                 .any(|line| line.starts_with("x86_Thread_features:") && line.contains("shstk")),
         }
     }
+}
+
+/// Whether the process of a pidfd has ended: it is readable from then on.
+pub(super) fn has_ended(pidfd: &OwnedFd) -> bool {
+    let mut descriptors = [PollFd::new(pidfd, PollFlags::IN)];
+    poll(&mut descriptors, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 /// The first bytes of the executable: ELF, 64 bits, x86-64 (System V ABI, chapter 4).

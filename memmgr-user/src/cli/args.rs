@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use memmgr::{
     aggregate::Filter,
@@ -51,9 +51,10 @@ pub enum Verb {
 
 /// A capture or an earlier report, and what to render from it.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").args(["report", "pid"]).required(true))]
 pub struct Job {
     /// A report written by `memmgr report -o FILE.json`, to render without a capture
-    #[arg(value_name = "REPORT", required_unless_present = "pid", conflicts_with = "pid")]
+    #[arg(value_name = "REPORT")]
     pub report: Option<PathBuf>,
     /// How to capture.
     #[command(flatten)]
@@ -88,9 +89,9 @@ pub struct CaptureFlags {
     /// Bytes of stack to copy where unwind tables are used: 4KiB to 64KiB
     #[arg(long, value_name = "BYTES", default_value = "16KiB", value_parser = values::stack_bytes)]
     pub stack_bytes: u32,
-    /// Size of the ring buffer between the kernel and memmgr
-    #[arg(long, value_name = "BYTES", default_value = "8MiB", value_parser = values::ring_bytes)]
-    pub ring_bytes: u32,
+    /// Size of the ring buffer between the kernel and memmgr [default: 8MiB, in exact mode 16MiB]
+    #[arg(long, value_name = "BYTES", value_parser = values::ring_bytes)]
+    pub ring_bytes: Option<u32>,
     /// Show only outstanding blocks of at least this age
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = values::time)]
     pub min_age: Duration,
@@ -143,7 +144,10 @@ impl CaptureFlags {
                 StackFlag::Dwarf => StackOption::Tables,
             },
             stack_bytes: self.stack_bytes,
-            ring_bytes: self.ring_bytes,
+            ring_bytes: self.ring_bytes.unwrap_or(match self.mode {
+                ModeFlag::Exact => 16 << 20,
+                ModeFlag::Sample => 8 << 20,
+            }),
             duration: (!self.duration.is_zero()).then_some(self.duration),
             interval: self.interval,
             filter: Filter { min_age_s: self.min_age.as_secs_f64(), min_size: self.min_size },

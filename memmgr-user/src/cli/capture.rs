@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use memmgr::{
-    capture::{AttachError, CapturePlan, Selection, Session, Target, stack_choice},
+    capture::{AttachError, CapturePlan, Selection, Session, Target, TargetError, stack_choice},
     escape::Safe,
     output::Output,
     pipeline::{self, Captured, Pulse},
@@ -70,11 +70,7 @@ pub fn capture(plan: &CapturePlan) -> anyhow::Result<Report> {
     let stack = stack_choice::describe(&captured.facts.stack, plan, modules);
     let report = build(plan, &captured, &snapshot, &symbols, stack, last);
     if report.capture.accounting.seen == 0 && report.target.ended == "exited" {
-        let gone = memmgr::source::process_dir::ProcessError::Vanished {
-            pid: plan.pid,
-            path: "before it allocated anything".into(),
-        };
-        return Err(AttachError::Process(gone).into());
+        return Err(AttachError::Target(TargetError::Ended(plan.pid)).into());
     }
     Ok(report)
 }

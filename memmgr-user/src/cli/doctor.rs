@@ -86,6 +86,17 @@ fn lacking(
     Check { what, verdict, found: found.into(), remedy: Some(remedy.into()) }
 }
 
+/// A failure whose message ends with its remedy, on a line of its own.
+fn failed(what: &'static str, message: &str) -> Check {
+    let (found, remedy) = message.trim_end().rsplit_once('\n').unwrap_or((message, ""));
+    Check {
+        what,
+        verdict: Verdict::Fatal,
+        found: found.to_owned(),
+        remedy: (!remedy.is_empty()).then(|| remedy.to_owned()),
+    }
+}
+
 fn kernel() -> Check {
     let release = running_kernel();
     let (major, minor, patch) = release;
@@ -142,12 +153,7 @@ fn programs() -> Vec<Check> {
     let kernel = match Kernel::load(1 << 16) {
         Ok(kernel) => kernel,
         Err(error) => {
-            return vec![lacking(
-                "BPF maps",
-                Verdict::Fatal,
-                error.to_string(),
-                "run it as root: sudo memmgr doctor",
-            )];
+            return vec![failed("BPF maps", &error.to_string())];
         }
     };
     let (mut loaded, mut refused) = (0, Vec::new());
@@ -194,12 +200,7 @@ fn probes(roots: &Roots) -> Check {
                 ),
             )
         }
-        Err(error) => lacking(
-            "probes",
-            Verdict::Fatal,
-            error.to_string(),
-            "run it as root: sudo memmgr doctor",
-        ),
+        Err(error) => failed("probes", &error.to_string()),
     }
 }
 

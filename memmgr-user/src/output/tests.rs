@@ -29,23 +29,35 @@ fn check_refused(directory: &Path, name: &str, force: bool, expected: &str) {
     assert_eq!(names(directory), before);
 }
 
+type Create = fn(&OwnedFd) -> Result<(Option<OsString>, File), Errno>;
+
+/// Both ways to build a file, and how many names one takes before the commit.
+const CREATE: [(Create, usize); 2] = [(create_unnamed, 0), (create_temporary, 1)];
+
 #[test]
 fn a_committed_file_is_whole_and_private() {
-    let dir = directory();
-    let path = dir.path().join("out.svg");
-    let output = Output::open(&path, false).unwrap();
-    assert!(!path.exists(), "nothing is at the place before the commit");
-    assert_eq!(names(dir.path()).len(), 1);
-    output.commit(b"bytes").unwrap();
-    assert_eq!(fs::read(&path).unwrap(), b"bytes");
-    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
-    assert_eq!(names(dir.path()), ["out.svg"]);
+    for (create, names_before) in CREATE {
+        for force in [false, true] {
+            let dir = directory();
+            let path = dir.path().join("out.svg");
+            let pending = Pending::create(&path, force, create).unwrap();
+            assert!(!path.exists(), "nothing is at the place before the commit");
+            assert_eq!(names(dir.path()).len(), names_before);
+            if force {
+                fs::write(&path, "old").unwrap();
+            }
+            pending.commit(b"bytes").unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"bytes");
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+            assert_eq!(names(dir.path()), ["out.svg"]);
+        }
+    }
 }
 
 #[test]
 fn the_temporary_file_is_private_from_the_start() {
     let dir = directory();
-    let _output = Output::open(&dir.path().join("out"), false).unwrap();
+    let _pending = Pending::create(&dir.path().join("out"), false, create_temporary).unwrap();
     let temporary = dir.path().join(&names(dir.path())[0]);
     assert_eq!(fs::symlink_metadata(temporary).unwrap().mode() & 0o7777, 0o600);
 }
@@ -141,10 +153,15 @@ fn a_link_planted_meanwhile_is_not_followed() {
 /// The last step by itself: the check before it has already passed when the other file appears.
 #[test]
 fn neither_way_of_placing_replaces_anything() {
-    for place in [Pending::place_new, Pending::link_new] {
+    let link: fn(&Pending) -> Result<(), Errno> = |pending| pending.link(&pending.name);
+    for (create, place) in [
+        (create_temporary as Create, Pending::place_new as fn(&Pending) -> Result<(), Errno>),
+        (create_temporary, link),
+        (create_unnamed, link),
+    ] {
         let dir = directory();
         let path = dir.path().join("out");
-        let pending = Pending::create(&path, false).unwrap();
+        let pending = Pending::create(&path, false, create).unwrap();
         fs::write(&path, "somebody else's").unwrap();
         assert_eq!(place(&pending), Err(Errno::EXIST));
         assert_eq!(fs::read(&path).unwrap(), b"somebody else's");

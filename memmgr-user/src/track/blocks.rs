@@ -2,7 +2,7 @@
 
 use std::collections::HashMap as StdHashMap;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, hash_map::Entry};
 
 use super::{Anomalies, Change, Class, Delta, Direction, NewBlock};
 use crate::{
@@ -80,9 +80,17 @@ impl Blocks {
                 self.aside.insert(tid, block);
             }
             Change::ResizeFailed(tid) => match self.aside.remove(&tid) {
-                Some(Some((address, packed))) => {
-                    self.live.insert(address.0, packed);
-                }
+                Some(Some((address, packed))) => match self.live.entry(address.0) {
+                    Entry::Vacant(place) => {
+                        place.insert(packed);
+                    }
+                    // Where events were lost, this is the end of another resize, and the block that
+                    // was put aside went unseen before its address was given out again.
+                    Entry::Occupied(_) => {
+                        self.anomalies.implied_free += 1;
+                        out(self.delta(packed, Direction::Freed));
+                    }
+                },
                 // A failed resize of an unknown block is no free after all.
                 Some(None) => self.anomalies.unknown_free -= 1,
                 None => {}
@@ -300,6 +308,17 @@ mod tests {
             Change::ResizeMoved(T1, block(0xd0, 8, 2)),
         ];
         check(&script, &[(2, 8)], 22, 14, NONE);
+    }
+
+    #[test]
+    fn a_block_that_was_given_out_again_is_not_overwritten_by_a_failed_resize() {
+        let script = [
+            alloc(0xa0, 10, 1),
+            Change::ResizeBegin(T1, A), // its end, the free of its result and another begin are lost
+            alloc(0xa0, 3, 2),
+            Change::ResizeFailed(T1),
+        ];
+        check(&script, &[(2, 3)], 13, 10, Anomalies { implied_free: 1, ..NONE });
     }
 
     #[test]
