@@ -5,8 +5,10 @@
 //! Every process ends with its guard, also when a test panics.
 
 pub mod capture;
+pub mod code;
 pub mod counts_itself;
 pub mod host;
+pub mod kernel_objects;
 mod lines;
 pub mod program;
 pub mod workload;

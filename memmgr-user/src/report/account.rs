@@ -70,7 +70,9 @@ pub(super) fn capture(plan: &CapturePlan, captured: &Captured, stack: StackChoic
         && accounting.decoded == accounting.received
         && loss.missed == 0
         && loss.map_full == 0
-        && loss.implied_free == 0;
+        && loss.implied_free == 0
+        // Until an abandoned call is noticed, later calls are taken for its inner ones.
+        && loss.unmatched_return == 0;
     Capture {
         mode: mode.into(),
         sample_interval_bytes,

@@ -1,10 +1,8 @@
 //! Live heap blocks of one process.
 
-use std::collections::HashMap as StdHashMap;
+use std::collections::HashMap;
 
-use hashbrown::{HashMap, hash_map::Entry};
-
-use super::{Anomalies, Change, Class, Delta, Direction, NewBlock};
+use super::{Anomalies, Change, Class, Delta, Direction, NewBlock, table::Table};
 use crate::{
     stacks::StackHandle,
     units::{Address, KernelTime, Tid},
@@ -41,8 +39,8 @@ pub struct LiveBlock {
 /// Live heap blocks.
 pub struct Blocks {
     began: KernelTime,
-    live: HashMap<u64, Packed>,
-    aside: StdHashMap<Tid, Option<(Address, Packed)>>,
+    live: Table<Packed>,
+    aside: HashMap<Tid, Option<(Address, Packed)>>,
     /// Intervals in use, found again by index; the first is 0: every call.
     intervals: Vec<u64>,
     most_blocks: usize,
@@ -54,8 +52,8 @@ impl Blocks {
     pub fn new(began: KernelTime, most_blocks: usize) -> Self {
         Blocks {
             began,
-            live: HashMap::new(),
-            aside: StdHashMap::new(),
+            live: Table::new(),
+            aside: HashMap::new(),
             intervals: vec![0],
             most_blocks,
             anomalies: Anomalies::default(),
@@ -66,31 +64,28 @@ impl Blocks {
     pub fn apply(&mut self, change: Change, out: &mut impl FnMut(Delta)) {
         match change {
             Change::Alloc(block) => self.insert(block, out),
-            Change::Free(address) => match self.live.remove(&address.0) {
+            Change::Free(address) => match self.live.remove(address) {
                 Some(packed) => out(self.delta(packed, Direction::Freed)),
                 None => self.anomalies.unknown_free += 1,
             },
             Change::ResizeBegin(tid, address) => {
                 // A begin without its end: the end was lost. What it held is given up with it.
                 self.give_up(tid, out);
-                let block = self.live.remove(&address.0).map(|packed| (address, packed));
+                let block = self.live.remove(address).map(|packed| (address, packed));
                 if block.is_none() {
                     self.anomalies.unknown_free += 1;
                 }
                 self.aside.insert(tid, block);
             }
             Change::ResizeFailed(tid) => match self.aside.remove(&tid) {
-                Some(Some((address, packed))) => match self.live.entry(address.0) {
-                    Entry::Vacant(place) => {
-                        place.insert(packed);
-                    }
+                Some(Some((address, packed))) => {
                     // Where events were lost, this is the end of another resize, and the block that
                     // was put aside went unseen before its address was given out again.
-                    Entry::Occupied(_) => {
+                    if let Err(packed) = self.live.insert_new(address, packed) {
                         self.anomalies.implied_free += 1;
                         out(self.delta(packed, Direction::Freed));
                     }
-                },
+                }
                 // A failed resize of an unknown block is no free after all.
                 Some(None) => self.anomalies.unknown_free -= 1,
                 None => {}
@@ -115,7 +110,7 @@ impl Blocks {
 
     /// Whether no block is live.
     pub fn is_empty(&self) -> bool {
-        self.live.is_empty()
+        self.live.len() == 0
     }
 
     /// Every live block, those between two states included, in no order.
@@ -127,13 +122,13 @@ impl Blocks {
     fn insert(&mut self, block: NewBlock, out: &mut impl FnMut(Delta)) {
         let packed = self.pack(&block);
         out(self.delta(packed, Direction::Allocated));
-        if self.live.len() >= self.most_blocks && !self.live.contains_key(&block.address.0) {
+        if self.live.len() >= self.most_blocks && !self.live.contains(block.address) {
             // Not kept, so that it cannot be seen to be freed: taken back at once, and counted.
             self.anomalies.table_full += 1;
             out(self.delta(packed, Direction::Freed));
             return;
         }
-        if let Some(missed) = self.live.insert(block.address.0, packed) {
+        if let Some(missed) = self.live.insert(block.address, packed) {
             self.anomalies.implied_free += 1;
             out(self.delta(missed, Direction::Freed));
         }

@@ -7,6 +7,7 @@
 
 mod blocks;
 mod mappings;
+mod table;
 
 pub use blocks::{Blocks, LiveBlock};
 pub use mappings::Mappings;
