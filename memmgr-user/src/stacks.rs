@@ -63,7 +63,7 @@ impl Stacks {
         let mut handle = Self::root(outer);
         for address in frames.iter().rev() {
             if let Some(child) = self.child(handle, *address) {
-                handle = child
+                handle = child;
             } else {
                 self.not_kept += 1;
                 return Self::root(Outer::NotKept);

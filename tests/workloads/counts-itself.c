@@ -16,7 +16,8 @@
  * that returns NULL is a free.
  */
 #define _GNU_SOURCE
-#include <malloc.h>
+#include "counts-itself.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -27,17 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST_THREADS = 64, SITES = 8, CELLS = 256, LONGEST_TEXT = 4096 };
-
-enum function {
-    MALLOC, CALLOC, REALLOC, REALLOCARRAY, POSIX_MEMALIGN, ALIGNED_ALLOC, MEMALIGN,
-    VALLOC, PVALLOC, STRDUP, FUNCTIONS
-};
-
-static const char *const function_names[FUNCTIONS] = {
-    "malloc", "calloc", "realloc", "reallocarray", "posix_memalign", "aligned_alloc", "memalign",
-    "valloc", "pvalloc", "strdup",
-};
+enum { MOST_THREADS = 64, CELLS = 256 };
 
 static struct options {
     uint64_t seed;
@@ -81,7 +72,6 @@ struct worker {
 };
 
 static struct worker workers[MOST_THREADS];
-static char text[LONGEST_TEXT + 1];
 
 /* Where threads hand blocks to each other. */
 static struct cell {
@@ -97,57 +87,6 @@ static struct {
 } work = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, 0};
 static atomic_bool stopping;
 static pthread_mutex_t pausing = PTHREAD_MUTEX_INITIALIZER;
-
-static void fail(const char *what)
-{
-    fprintf(stderr, "counts-itself: %s\n", what);
-    _exit(1);
-}
-
-/* ---- Calls, each through one of the sites ---- */
-
-struct call {
-    enum function function;
-    uint64_t count, size, alignment;
-    void *old;
-};
-
-static inline __attribute__((always_inline)) void *perform(const struct call *call)
-{
-    /* A failing posix_memalign leaves this: it must not be taken for a block. */
-    void *out = call->old;
-
-    switch (call->function) {
-    case MALLOC: return malloc(call->size);
-    case CALLOC: return calloc(call->count, call->size);
-    case REALLOC: return realloc(call->old, call->size);
-    case REALLOCARRAY: return reallocarray(call->old, call->count, call->size);
-    case POSIX_MEMALIGN: return posix_memalign(&out, call->alignment, call->size) ? NULL : out;
-    case ALIGNED_ALLOC: return aligned_alloc(call->alignment, call->size);
-    case MEMALIGN: return memalign(call->alignment, call->size);
-#ifdef __GLIBC__
-    case VALLOC: return valloc(call->size);
-    case PVALLOC: return pvalloc(call->size);
-#endif
-    case STRDUP: return strdup(text + LONGEST_TEXT + 1 - call->size);
-    default: fail("a function that this C library does not have"); return NULL;
-    }
-}
-
-/* `noipa`: neither inlined nor merged with its likes, and called as the debugger would see it. The
-   empty statement keeps the call from becoming a jump, which would take the site off the stack. */
-#define SITE(n)                                                   \
-    __attribute__((noipa)) void *site_##n(const struct call *call) \
-    {                                                             \
-        void *address = perform(call);                            \
-        __asm__ volatile("" : "+r"(address) : : "memory");        \
-        return address;                                           \
-    }
-SITE(0) SITE(1) SITE(2) SITE(3) SITE(4) SITE(5) SITE(6) SITE(7)
-
-static void *(*const sites[SITES])(const struct call *) = {
-    site_0, site_1, site_2, site_3, site_4, site_5, site_6, site_7,
-};
 
 /* ---- Choices ---- */
 

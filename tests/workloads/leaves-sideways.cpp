@@ -72,6 +72,17 @@ static void coroutine(int self) {
     }
 }
 
+// New ones, on the stacks of the old, whose words stay allocated.
+static void start_coroutines() {
+    static char stacks[2][64 << 10];
+    for (int i = 0; i < 2; i++) {
+        getcontext(&coroutines[i]);
+        coroutines[i].uc_stack.ss_sp = stacks[i];
+        coroutines[i].uc_stack.ss_size = sizeof stacks[i];
+        makecontext(&coroutines[i], reinterpret_cast<void (*)()>(coroutine), 1, i);
+    }
+}
+
 static void coroutines_take_turns() { swapcontext(&scheduler, &coroutines[0]); }
 
 static void on_signal(int) {
@@ -85,7 +96,7 @@ static void signals() {
 }
 
 int main() {
-    static char alternate[64 << 10], stacks[2][64 << 10];
+    static char alternate[64 << 10];
     stack_t stack = {};
     stack.ss_sp = alternate;
     stack.ss_size = sizeof alternate;
@@ -93,18 +104,13 @@ int main() {
     action.sa_handler = on_signal;
     action.sa_flags = SA_ONSTACK;
     if (sigaltstack(&stack, nullptr) != 0 || sigaction(SIGUSR1, &action, nullptr) != 0) return 1;
-    for (int i = 0; i < 2; i++) {
-        getcontext(&coroutines[i]);
-        coroutines[i].uc_stack.ss_sp = stacks[i];
-        coroutines[i].uc_stack.ss_size = sizeof stacks[i];
-        makecontext(&coroutines[i], reinterpret_cast<void (*)()>(coroutine), 1, i);
-    }
     puts("ready");
     fflush(stdout);
     char line[100];
     int rounds;
     while (fgets(line, sizeof line, stdin) != nullptr && sscanf(line, "run %d", &rounds) == 1) {
         result = 0xcbf29ce484222325u;
+        start_coroutines();
         for (int round = 0; round < rounds; round++) {
             exceptions(round);
             long_jumps();

@@ -14,7 +14,8 @@ use crate::{check_whole, live_through, obeys_commands, run, tell};
 /// Copies a program and the libraries that the loader names for it below a new root, which has a place to mount on.
 fn fill_root(root: &Path, program: &Path) {
     let libraries = run(Command::new("ldd").arg(program)).stdout;
-    let paths = libraries.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from);
+    let paths =
+        libraries.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from);
     for path in paths {
         let copy = root.join(path.strip_prefix("/").expect("absolute"));
         fs::create_dir_all(copy.parent().expect("a directory")).expect("a directory");

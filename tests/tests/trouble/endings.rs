@@ -170,7 +170,9 @@ fn a_number_that_goes_to_another_process() {
         let output = memmgr.wait_with_output().expect("memmgr");
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         // The kernel tells two processes apart by ticks of 10 ms.
-        let Some(second) = second.filter(|second| start_time(second.pid()) > start) else { continue };
+        let Some(second) = second.filter(|second| start_time(second.pid()) > start) else {
+            continue;
+        };
         match output.status.code() {
             Some(0) => {
                 let report = read(directory.path());

@@ -23,7 +23,8 @@ fn stripped(program: &Path, directory: &Path) -> std::path::PathBuf {
 fn offset(program: &Path, function: &str) -> u64 {
     let symbols = run(Command::new("nm").arg(program)).stdout;
     let line = symbols.lines().find(|line| line.split(' ').nth(2) == Some(function));
-    let address = hex(line.unwrap_or_else(|| panic!("no {function}")).split(' ').next().expect("an address"));
+    let address =
+        hex(line.unwrap_or_else(|| panic!("no {function}")).split(' ').next().expect("an address"));
     // Type Offset VirtAddr PhysAddr FileSiz MemSiz Flags
     let segments = run(Command::new("readelf").args(["-lW"]).arg(program)).stdout;
     segments
@@ -61,7 +62,8 @@ fn a_program_without_symbols_is_probed_at_offsets() {
     let twin = static_program().build();
     let program = stripped(&twin, directory.path());
     let mut workload = Workload::start_command(Command::new(program));
-    let at = |function: &str, beyond: u64| format!("{function}@{:#x}", offset(&twin, function) + beyond);
+    let at =
+        |function: &str, beyond: u64| format!("{function}@{:#x}", offset(&twin, function) + beyond);
     // One byte into an instruction of several, and far from any function.
     for (probe, words) in [
         (at("malloc", 1), "--probe"),
@@ -72,10 +74,8 @@ fn a_program_without_symbols_is_probed_at_offsets() {
         check_refused(workload.pid(), &["--probe", &probe], 1, &[words]);
     }
     let (malloc, free) = (at("malloc", 0), at("free", 0));
-    let capture = Capture::start(
-        workload.pid(),
-        &["--mode", "exact", "--probe", &malloc, "--probe", &free],
-    );
+    let capture =
+        Capture::start(workload.pid(), &["--mode", "exact", "--probe", &malloc, "--probe", &free]);
     tell(&mut workload, "hold 1000 100", "held 100000");
     let outcome = capture.interrupt();
     let totals = &outcome.expect_report().totals;
@@ -126,7 +126,10 @@ fn an_allocator_that_is_left_by_longjmp() {
         let (held, loss) = (live_through(report, function), &report.capture.loss);
         assert_eq!(report.capture.accounting.residual, 0);
         assert!(loss.unmatched_return > 0, "{function}: {loss:?}");
-        assert!(held == (100_000, 100) || !report.capture.complete, "{function}: {held:?} {loss:?}");
+        assert!(
+            held == (100_000, 100) || !report.capture.complete,
+            "{function}: {held:?} {loss:?}"
+        );
     }
 }
 
@@ -138,7 +141,12 @@ fn allocators_that_are_named_wrongly() {
     let library = acme();
     let mut workload = obedient();
     let named = |prefix: &str| format!("{}:{prefix}", library.display());
-    check_refused(workload.pid(), &["--allocator", &named("acme_")], 1, &["prefixed-allocator", "/proc/"]);
+    check_refused(
+        workload.pid(),
+        &["--allocator", &named("acme_")],
+        1,
+        &["prefixed-allocator", "/proc/"],
+    );
     tell(&mut workload, &format!("load {}", library.display()), "loaded");
     check_refused(workload.pid(), &["--allocator", &named("other_")], 1, &["other_malloc"]);
 }
@@ -168,8 +176,12 @@ fn a_go_program() {
     let outcome = capture.interrupt();
     let report = outcome.expect_report();
     assert!(
-        report.target.not_covered.iter().any(|left_out| left_out.what == dynamic.to_string_lossy()
-            && left_out.why.contains("Go")),
+        report
+            .target
+            .not_covered
+            .iter()
+            .any(|left_out| left_out.what == dynamic.to_string_lossy()
+                && left_out.why.contains("Go")),
         "{:?}",
         report.target.not_covered
     );

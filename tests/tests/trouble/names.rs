@@ -68,7 +68,8 @@ fn no_name_reaches_a_terminal_or_a_page_as_it_is() {
 /// Neither a control character nor one that reorders, newline and tab apart.
 #[track_caller]
 fn check_harmless(what: &str, text: &str) {
-    let harmful = text.chars().find(|&c| (c.is_control() && c != '\n' && c != '\t') || c == '\u{202e}');
+    let harmful =
+        text.chars().find(|&c| (c.is_control() && c != '\n' && c != '\t') || c == '\u{202e}');
     assert_eq!(harmful, None, "in {what}: {text:?}");
 }
 

@@ -33,7 +33,10 @@ fn places_that_are_taken_or_closed() {
         ("existing.json/report.json", &["-f"], "Not a directory"),
     ] {
         // Process 1 is there and would be captured if the place were good.
-        let ended = run(Command::new(binary()).args(["report", "-p", "1", "-d", "1h", "-o"]).arg(at(place)).args(flags));
+        let ended = run(Command::new(binary())
+            .args(["report", "-p", "1", "-d", "1h", "-o"])
+            .arg(at(place))
+            .args(flags));
         check_trouble(&ended, 1, &[place.split('/').next().expect("a name"), words]);
         assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
         assert_eq!(listing(directory.path()), before, "{place}");
@@ -63,7 +66,8 @@ fn force_overwrites() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(fs::read_to_string(&place).expect("a report").contains("memmgr.report/1"));
     assert_eq!(listing(directory.path()), ["report.json"]);
-    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&place).expect("it").permissions());
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&place).expect("it").permissions());
     assert_eq!(mode & 0o777, 0o600);
 }
 

@@ -63,8 +63,14 @@ fn a_thread_instead_of_its_process() {
 
 #[test]
 fn a_32_bit_program() {
-    let program = Program::c("thirty-two-bits")
-        .flags(&["-m32", "-nostdlib", "-static", "-no-pie", "-fno-pie", "-fno-stack-protector"]);
+    let program = Program::c("thirty-two-bits").flags(&[
+        "-m32",
+        "-nostdlib",
+        "-static",
+        "-no-pie",
+        "-fno-pie",
+        "-fno-stack-protector",
+    ]);
     let workload = Workload::start(&program, &[]);
     check_refused(workload.pid(), &[], 1, &["not a 64-bit x86-64 program", "32-bit"]);
 }
@@ -118,7 +124,14 @@ fn a_process_under_a_debugger() {
         std::thread::sleep(Duration::from_millis(1));
     }
     check_refused(workload.pid(), &[], 1, &["is being traced by process", "--allow-traced"]);
-    let allowed = run(Command::new(binary())
-        .args(["report", "--json", "--duration", "300ms", "--allow-traced", "-p", &pid]));
+    let allowed = run(Command::new(binary()).args([
+        "report",
+        "--json",
+        "--duration",
+        "300ms",
+        "--allow-traced",
+        "-p",
+        &pid,
+    ]));
     assert_eq!(allowed.code, Some(0), "{}", allowed.stderr);
 }

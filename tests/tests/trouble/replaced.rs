@@ -114,7 +114,8 @@ fn an_allocator_that_was_replaced() {
     let directory = tempfile::tempdir().expect("no temporary directory");
     let place = directory.path().join("libjemalloc.so.2");
     for way in Way::ALL {
-        fs::copy("/usr/lib/x86_64-linux-gnu/libjemalloc.so.2", &place).expect("Debian's libjemalloc2");
+        fs::copy("/usr/lib/x86_64-linux-gnu/libjemalloc.so.2", &place)
+            .expect("Debian's libjemalloc2");
         let mut command = std::process::Command::new(obeys_commands().build());
         command.env("LD_PRELOAD", &place);
         let mut workload = Workload::start_command(command);
@@ -124,7 +125,8 @@ fn an_allocator_that_was_replaced() {
         let outcome = capture.interrupt();
         let report = outcome.expect_report();
         assert_eq!(live_through(report, "hold_blocks"), (10_000, 100), "{way:?}");
-        let jemalloc = report.target.allocators.iter().find(|allocator| allocator.kind == "jemalloc");
+        let jemalloc =
+            report.target.allocators.iter().find(|allocator| allocator.kind == "jemalloc");
         let jemalloc = jemalloc.unwrap_or_else(|| panic!("{:?}", report.target.allocators));
         let aside = place.with_extension("other");
         let name = if matches!(way, Way::MovedAside) { &aside } else { &place };
