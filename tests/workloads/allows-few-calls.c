@@ -51,9 +51,14 @@ int main(void) {
     if (close_the_door() != 0) return 1;
     answer("ready\n");
     char line[256];
-    ssize_t length;
-    while ((length = read(0, line, sizeof line - 1)) > 0) {
-        line[length] = 0;
+    size_t length = 0;
+    while (read(0, line + length, 1) == 1) {
+        if (line[length] != '\n' && length + 2 < sizeof line) {
+            length++;
+            continue;
+        }
+        line[length + 1] = 0;
+        length = 0;
         size_t size, count;
         if (sscanf(line, "hold %zu %zu", &size, &count) != 2) _exit(1);
         snprintf(line, sizeof line, "held %zu\n", hold_blocks(size, count));

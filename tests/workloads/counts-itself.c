@@ -223,21 +223,9 @@ static void release(struct worker *worker, struct block *slot)
     lost(worker, slot);
 }
 
-/* Calls that no allocator can grant. `slot` keeps its block. */
+/* `slot` keeps its block. */
 static void ask_for_too_much(struct worker *worker, struct block *slot)
 {
-    static const struct call hopeless[] = {
-        {MALLOC, 1, PTRDIFF_MAX, 16, NULL},
-        {CALLOC, SIZE_MAX / 2, 4, 16, NULL},
-        {REALLOC, 1, PTRDIFF_MAX, 16, NULL},
-        {REALLOCARRAY, SIZE_MAX / 2, 4, 16, NULL},
-        {POSIX_MEMALIGN, 1, 64, 3, NULL},
-        {POSIX_MEMALIGN, 1, PTRDIFF_MAX, 64, NULL},
-        {ALIGNED_ALLOC, 1, PTRDIFF_MAX - 63, 64, NULL},
-        {MEMALIGN, 1, PTRDIFF_MAX - 63, 64, NULL},
-        {VALLOC, 1, PTRDIFF_MAX - 63, 1, NULL},
-        {PVALLOC, 1, PTRDIFF_MAX - 63, 1, NULL},
-    };
     struct call call = hopeless[below(worker, sizeof hopeless / sizeof *hopeless)];
     if (!(options.functions >> call.function & 1)) return;
     call.old = slot->address;

@@ -76,4 +76,18 @@ static void *(*const sites[SITES])(const struct call *) = {
     site_0, site_1, site_2, site_3, site_4, site_5, site_6, site_7,
 };
 
+/* Calls that no allocator can grant. */
+static const struct call hopeless[] = {
+    {MALLOC, 1, PTRDIFF_MAX, 16, NULL},
+    {CALLOC, SIZE_MAX / 2, 4, 16, NULL},
+    {REALLOC, 1, PTRDIFF_MAX, 16, NULL},
+    {REALLOCARRAY, SIZE_MAX / 2, 4, 16, NULL},
+    {POSIX_MEMALIGN, 1, 64, 3, NULL},
+    {POSIX_MEMALIGN, 1, PTRDIFF_MAX, 64, NULL},
+    {ALIGNED_ALLOC, 1, PTRDIFF_MAX - 63, 64, NULL},
+    {MEMALIGN, 1, PTRDIFF_MAX - 63, 64, NULL},
+    {VALLOC, 1, PTRDIFF_MAX - 63, 1, NULL},
+    {PVALLOC, 1, PTRDIFF_MAX - 63, 1, NULL},
+};
+
 #endif
