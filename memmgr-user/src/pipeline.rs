@@ -110,14 +110,9 @@ pub async fn run(
 ) -> Result<(Captured, Target), KernelError> {
     let exited = watch_exit(&session.target.pidfd).map_err(KernelError::Watch)?;
     let modules = std::mem::take(&mut session.modules);
-    let began = now();
-    let started = Instant::now();
     let mut collector =
-        Collector::new(began, modules, session.program_break.map(Address), Caps::default());
-    session.kernel.set(plan.settings(session.stack_kind()))?;
-    counting(&session);
-
-    // The tables are read while the first events gather in the ring buffer.
+        Collector::new(now(), modules, session.program_break.map(Address), Caps::default());
+    // Before the first event: a busy target fills the ring buffer in the time that the tables take.
     collector.learn(&std::mem::take(&mut session.new_ranges));
     let cgroup = MemoryCgroup::find(roots, plan.pid);
     let mut timeline = Vec::new();
@@ -125,6 +120,10 @@ pub async fn run(
     let mut ticks = interval_at(TokioInstant::now(), plan.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let deadline = plan.duration.map(|duration| TokioInstant::now() + duration);
+    let (started, began) = (Instant::now(), now());
+    session.attach_s = session.began.elapsed().as_secs_f64();
+    session.kernel.set(plan.settings(session.stack_kind()))?;
+    counting(&session);
 
     let ended = loop {
         let wake = tokio::select! {
@@ -244,7 +243,7 @@ impl Pace {
     const LONGEST: Duration = Duration::from_millis(10);
 
     fn new(ring: usize) -> Self {
-        Pace { ring, delay: Duration::from_millis(5) }
+        Pace { ring, delay: Self::SHORTEST }
     }
 
     fn delay(&self) -> Duration {
@@ -316,9 +315,9 @@ mod tests {
 
     #[test]
     fn the_pace_follows_the_fill() {
-        check(&[0, 0, 0], &[10_000, 10_000, 10_000]);
-        check(&[10, 10, 10, 10, 10], &[2_500, 1_250, 625, 500, 500]);
+        check(&[0, 0, 0, 0, 0, 0], &[1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
+        check(&[0, 0, 0, 10, 10, 10, 10], &[1_000, 2_000, 4_000, 2_000, 1_000, 500, 500]);
         check(&[50, 50, 10, 0], &[0, 0, 500, 1000]);
-        check(&[3], &[5_000]);
+        check(&[0, 3], &[1_000, 1_000]);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use framehop::{
-    ExplicitModuleSectionInfo, FrameAddress, Module as UnwindModule, Unwinder as _,
+    ExplicitModuleSectionInfo, Module as UnwindModule, Unwinder as _,
     x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64},
 };
 
@@ -53,17 +53,6 @@ impl Unwinder {
         }
     }
 
-    /// Whether the tables say that nobody calls the function that begins at this return address: a
-    /// coroutine "returns" to the first instruction of `__start_context`, and the byte before it, where
-    /// a call would be, belongs to nothing.
-    fn starts_a_stack(&mut self, Address(address): Address, registers: UnwindRegsX86_64) -> bool {
-        let mut registers = registers;
-        let address = FrameAddress::from_instruction_pointer(address);
-        let nothing = &mut |_| Err(());
-        let caller = self.unwinder.unwind_frame(address, &mut registers, &mut self.cache, nothing);
-        matches!(caller, Ok(None))
-    }
-
     /// The return addresses, leaf first, and how the stack ends.
     ///
     /// The registers are those after the allocator returned, so that the first instruction pointer
@@ -91,12 +80,6 @@ impl Unwinder {
                 Ok(None) | Err(framehop::Error::ReturnAddressIsNull) => break Outer::Whole,
                 Err(_) => break Outer::Cut,
             }
-        };
-        let outer = match self.frames.last().copied() {
-            Some(last) if outer == Outer::Cut && self.starts_a_stack(last, registers) => {
-                Outer::Whole
-            }
-            _ => outer,
         };
         (&self.frames, outer)
     }

@@ -81,7 +81,7 @@ pub struct Session {
     pub program_break: Option<u64>,
     /// When attaching began.
     pub began: Instant,
-    /// How long it took.
+    /// How long it took until counting began, in seconds.
     pub attach_s: f64,
 }
 
