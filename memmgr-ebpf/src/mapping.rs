@@ -3,7 +3,7 @@
 //! `mmap` and `brk` are reported when they return, with the stack that asked. `munmap` and `mremap`
 //! are reported before they run and again when they return, because another thread can be given the
 //! same addresses before the caller is back. Reservations without any access (PROT_NONE) are not
-//! memory yet and are passed over.
+//! memory yet and are passed over, but for the stacks of threads.
 
 use aya_ebpf::{
     bindings::pt_regs,
@@ -31,6 +31,8 @@ const fn argument(position: usize) -> usize {
 
 const PROT_NONE: u64 = 0;
 const MAP_ANONYMOUS: u64 = 0x20;
+/// glibc reserves a thread's stack without access and opens it afterwards.
+const MAP_STACK: u64 = 0x20000;
 /// Results in `-4095..0` are errors, as the system call convention has it.
 const FIRST_ERROR: u64 = -4095i64 as u64;
 
@@ -71,7 +73,7 @@ fn mapped(ctx: &TracePointContext, kind: Kind) {
     let registers = unsafe { Registers::new(&raw const saved) };
     let (address, size, file) = match kind {
         // The arguments stay in the saved registers: rsi is the length, rdx the protection.
-        Kind::Map if registers.argument(3) == PROT_NONE => {
+        Kind::Map if registers.argument(3) == PROT_NONE && saved.r10 & MAP_STACK == 0 => {
             current.count.add(Counter::FilteredMapping);
             return;
         }

@@ -80,6 +80,8 @@ pub struct Row {
     pub live_bytes: f64,
     /// Such blocks.
     pub live_count: f64,
+    /// Blocks that were really seen: in sample mode the samples behind the estimate.
+    pub live_samples: u64,
     /// Their ages in seconds: youngest, median, oldest.
     pub age_s: Option<(f64, f64, f64)>,
 }
@@ -131,8 +133,9 @@ impl Ledger {
         for block in blocks.live() {
             add((Class::Heap, block.stack), block.size, block.bytes, block.count, block.born);
         }
-        for (class, stack, bytes, born) in mappings.live() {
-            add((class, stack), bytes, bytes as f64, 1.0, born);
+        for range in mappings.live() {
+            let bytes = range.bytes();
+            add((range.class, range.stack), bytes, bytes as f64, 1.0, range.time);
         }
         let mut rows: Vec<Row> = self
             .stacks
@@ -145,6 +148,7 @@ impl Ledger {
                     sums: *sums,
                     live_bytes: outstanding.bytes,
                     live_count: outstanding.count,
+                    live_samples: outstanding.ages.len() as u64,
                     age_s: outstanding.ages(),
                 }
             })

@@ -22,7 +22,7 @@ use tokio::{
 use crate::{
     allocator::open_mapped,
     bpf::{Books, KernelError},
-    capture::{CapturePlan, Session, Target, facts::Facts},
+    capture::{CapturePlan, Session, Target, facts::Facts, urgent::Urgent},
     collect::{Caps, Collector, Course},
     report::TimelinePoint,
     source::{cgroup::MemoryCgroup, mappings::read_mappings, process::read_figures, roots::Roots},
@@ -164,9 +164,11 @@ pub async fn run(
     session.kernel.set(stopped(plan.settings(StackKind::Copy)))?;
     let end = now();
     let detaching = Instant::now();
+    let urgent = Urgent::begin();
     let hits = session.kernel.hits(session.plan.functions().len())?;
     let missed = session.kernel.books()?.missed;
     session.kernel.detach();
+    drop(urgent);
     let detach_s = detaching.elapsed().as_secs_f64();
     while drain(roots, plan, &mut session, &mut collector, usize::MAX).0 > 0 {}
     let mut books = session.kernel.books()?;

@@ -51,7 +51,8 @@ pub fn symbolize(modules: &Modules, pid: Pid, proc_root: &Path, addresses: &[Add
             }
         }
     }
-    let symbolizer = Symbolizer::builder().enable_auto_reload(false).build();
+    let symbolizer =
+        Symbolizer::builder().enable_auto_reload(false).enable_demangling(false).build();
     for (module, wanted) in by_module {
         resolve_module(&symbolizer, modules, module, pid, proc_root, &wanted, &mut symbols);
     }
@@ -172,7 +173,7 @@ fn frames(sym: &Sym<'_>, module: &str, stated: u64) -> Vec<Frame> {
     for inlined in sym.inlined.iter().rev() {
         let (file, line) = location(inlined.code_info.as_ref());
         frames.push(Frame {
-            function: Some(inlined.name.clone().into_owned()),
+            function: Some(demangled(&inlined.name)),
             module: Some(module.to_owned()),
             file,
             line,
@@ -183,7 +184,7 @@ fn frames(sym: &Sym<'_>, module: &str, stated: u64) -> Vec<Frame> {
     }
     let (file, line) = location(sym.code_info.as_deref());
     frames.push(Frame {
-        function: Some(sym.name.clone().into_owned()),
+        function: Some(demangled(&sym.name)),
         module: Some(module.to_owned()),
         file,
         line,
@@ -192,6 +193,16 @@ fn frames(sym: &Sym<'_>, module: &str, stated: u64) -> Vec<Frame> {
         reason: None,
     });
     frames
+}
+
+/// Only what is mangled is demangled: to a demangler of C++ a C function called `i` is the type `int`.
+fn demangled(name: &str) -> String {
+    if let Ok(rust) = rustc_demangle::try_demangle(name) {
+        return format!("{rust:#}");
+    }
+    let mangled = name.starts_with("_Z") || name.starts_with("__Z");
+    let cpp = mangled.then(|| cpp_demangle::Symbol::new(name).ok()?.demangle().ok()).flatten();
+    cpp.unwrap_or_else(|| name.to_owned())
 }
 
 fn unknown(module: Option<String>, address: u64, reason: String) -> Frame {
@@ -204,10 +215,30 @@ fn name_of(path: &Path) -> String {
 
 fn describe(reason: Reason) -> &'static str {
     match reason {
-        Reason::MissingSyms => "the file has no symbols",
+        Reason::MissingSyms => "the file has no symbol for it; a debug package may",
         Reason::UnknownAddr => "no symbol covers it",
         Reason::InvalidFileOffset | Reason::Unmapped => "the address is not in the file",
         Reason::Unsupported | Reason::MissingComponent => "not a kind of file that can be resolved",
         _ => "its symbols could not be read",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_mangled_names_are_demangled() {
+        for (name, expected) in [
+            ("i", "i"),
+            ("main", "main"),
+            ("w", "w"),
+            ("_ZN4shop6BasketIlE4fillEj", "shop::Basket<long>::fill(unsigned int)"),
+            ("_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE", "core::fmt::Write::write_fmt"),
+            ("_RNvC6_123foo3bar", "123foo::bar"),
+            ("_Z", "_Z"),
+        ] {
+            assert_eq!(demangled(name), expected);
+        }
     }
 }

@@ -9,6 +9,11 @@ use framehop::{
 
 use crate::{decode::CopiedStack, modules::Modules, stacks::Outer, units::Address};
 
+/// The kernel puts the page that its return probes lead to at the upper end of the address space
+/// (kernel/events/uprobes.c, xol_add_vma), where nothing else is. A return address in there is hidden
+/// by a return probe of somebody else: another tracer, or another memmgr.
+const TRAMPOLINES: u64 = 0x7fff_ffff_0000;
+
 /// More frames than this are a runaway recursion or a broken table.
 const MOST_FRAMES: usize = 512;
 
@@ -75,6 +80,8 @@ impl Unwinder {
         let outer = loop {
             match frames.next() {
                 Ok(Some(_)) if self.frames.len() == MOST_FRAMES => break Outer::Cut,
+                // What lies beyond the trampoline can only be guessed.
+                Ok(Some(frame)) if frame.address() >= TRAMPOLINES => break Outer::Cut,
                 Ok(Some(frame)) => self.frames.push(Address(frame.address())),
                 // A null return address is how a thread's first frame looks where the tables do not mark it.
                 Ok(None) | Err(framehop::Error::ReturnAddressIsNull) => break Outer::Whole,

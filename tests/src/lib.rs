@@ -11,6 +11,7 @@ pub mod host;
 pub mod kernel_objects;
 mod lines;
 pub mod program;
+pub mod servers;
 pub mod workload;
 
 pub use capture::{Capture, Outcome};

@@ -117,6 +117,11 @@ impl Attached {
         self.programs.iter().filter_map(|program| sys::recursion_misses(program.as_fd()).ok()).sum()
     }
 
+    /// The links, which detach when they are closed.
+    pub fn into_links(self) -> Vec<OwnedFd> {
+        self.links
+    }
+
     /// Number of links, for the log.
     pub fn links(&self) -> usize {
         self.links.len()

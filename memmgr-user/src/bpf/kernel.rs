@@ -3,6 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    thread,
 };
 
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
@@ -296,8 +297,16 @@ impl Kernel {
 
     /// Detaches every probe. The maps stay readable.
     pub fn detach(&mut self) {
-        self.heap = None;
-        self.other_links.clear();
+        let heap = self.heap.take().map(Attached::into_links).unwrap_or_default();
+        let links = heap.into_iter().chain(self.other_links.drain(..));
+        // Closing one waits until no processor runs its program any more: all of them wait together.
+        thread::scope(|scope| {
+            for link in links {
+                // Without a thread the link is closed here, with the closure.
+                let closed = thread::Builder::new().spawn_scoped(scope, || drop(link));
+                closed.map_or_else(|error| tracing::debug!("{error}"), drop);
+            }
+        });
     }
 
     /// Loads every program once, for `doctor` and the tests of kernels: the name and what the kernel said.

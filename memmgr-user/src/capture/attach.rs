@@ -22,6 +22,7 @@ use super::{
     hazards::{Release, return_probe_hazard, running_kernel},
     stack_choice::{Choice, choose},
     target::{Target, TargetError, has_ended},
+    urgent::Urgent,
 };
 
 /// Why nothing was attached.
@@ -89,6 +90,7 @@ impl Session {
     /// Attaches by this plan. Nothing is counted until the settings say so; on an error nothing stays attached.
     pub fn attach(roots: &Roots, capture: &CapturePlan) -> Result<Self, AttachError> {
         let began = Instant::now();
+        let _urgent = Urgent::begin();
         let target = Target::open(roots, capture.pid, capture.allow_traced)?;
         let pidfd = target.pidfd.try_clone().map_err(|e| TargetError::Pidfd(capture.pid, e))?;
         match Self::attach_to(roots, capture, target, began) {

@@ -5,6 +5,7 @@ pub mod facts;
 pub mod hazards;
 pub mod stack_choice;
 pub mod target;
+pub mod urgent;
 
 use std::time::Duration;
 

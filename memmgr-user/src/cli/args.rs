@@ -14,7 +14,7 @@ use memmgr::{
 
 use super::values;
 
-/// Where did this process's memory go, who holds it, and is it a leak?
+/// Where did this process's memory go, and who holds it?
 ///
 /// memmgr attaches to a running process without restarting it and without putting code into it.
 #[derive(Debug, Parser)]
@@ -72,40 +72,40 @@ pub struct CaptureFlags {
     #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..))]
     pub pid: Option<u32>,
     /// How long to capture; 0 is until Ctrl-C
-    #[arg(short, long, value_name = "TIME", default_value = "30s", value_parser = values::time)]
+    #[arg(short, long, value_name = "TIME", default_value = "30s", value_parser = values::time, requires = "pid")]
     pub duration: Duration,
     /// Every call, or Poisson sampling by bytes
-    #[arg(long, value_enum, default_value_t = ModeFlag::Sample)]
+    #[arg(long, value_enum, default_value_t = ModeFlag::Sample, requires = "pid")]
     pub mode: ModeFlag,
     /// Mean bytes between samples
-    #[arg(long, value_name = "BYTES", default_value = "512KiB", value_parser = values::sample_interval)]
+    #[arg(long, value_name = "BYTES", default_value = "512KiB", value_parser = values::sample_interval, requires = "pid")]
     pub sample_interval: u64,
     /// Distance of the points of the timeline
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::interval)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::interval, requires = "pid")]
     pub interval: Duration,
     /// Frame pointers, unwind tables, or what the mapped files allow
-    #[arg(long, value_enum, default_value_t = StackFlag::Auto)]
+    #[arg(long, value_enum, default_value_t = StackFlag::Auto, requires = "pid")]
     pub stack: StackFlag,
     /// Bytes of stack to copy where unwind tables are used: 4KiB to 64KiB
-    #[arg(long, value_name = "BYTES", default_value = "16KiB", value_parser = values::stack_bytes)]
+    #[arg(long, value_name = "BYTES", default_value = "16KiB", value_parser = values::stack_bytes, requires = "pid")]
     pub stack_bytes: u32,
     /// Size of the ring buffer between the kernel and memmgr [default: 8MiB, in exact mode 16MiB]
-    #[arg(long, value_name = "BYTES", value_parser = values::ring_bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = values::ring_bytes, requires = "pid")]
     pub ring_bytes: Option<u32>,
     /// Show only outstanding blocks of at least this age
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = values::time)]
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = values::time, requires = "pid")]
     pub min_age: Duration,
     /// Show only outstanding blocks of at least this size
-    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = values::size)]
+    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = values::size, requires = "pid")]
     pub min_size: u64,
     /// Probe malloc, free and so on in this mapped file, with this before their names
-    #[arg(long, value_name = "PATH[:PREFIX]")]
+    #[arg(long, value_name = "PATH[:PREFIX]", requires = "pid")]
     pub allocator: Vec<AllocatorOption>,
     /// Probe a function that has no symbol: malloc@0x1234, free@/lib/x.so:0x5678 (file offsets)
-    #[arg(long, value_name = "FUNC@OFFSET")]
+    #[arg(long, value_name = "FUNC@OFFSET", requires = "pid")]
     pub probe: Vec<ProbeOption>,
     /// Attach although a debugger traces the process
-    #[arg(long)]
+    #[arg(long, requires = "pid")]
     pub allow_traced: bool,
 }
 

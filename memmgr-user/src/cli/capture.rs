@@ -154,7 +154,7 @@ impl Destinations {
         });
         let mut files = Vec::new();
         for path in paths {
-            let format = Format::from_extension(&path).unwrap_or(fallback);
+            let format = format_of(&path, flags.format, fallback)?;
             let output = Output::open(&path, flags.force)?;
             files.push((path, format, output));
         }
@@ -195,6 +195,18 @@ impl Destinations {
             }
         };
         Ok(Output::open(Path::new("-"), false)?.commit(&bytes)?)
+    }
+}
+
+/// The ending decides, then `--format`; an ending that means nothing is an error before the capture.
+fn format_of(path: &Path, asked: Option<Format>, fallback: Format) -> anyhow::Result<Format> {
+    match (Format::from_extension(path), asked) {
+        (Some(format), _) | (None, Some(format)) => Ok(format),
+        (None, None) if path.extension().is_none() => Ok(fallback),
+        (None, None) => anyhow::bail!(
+            "the ending of {} says no format: use .svg, .json, .folded or .txt, or give --format",
+            Safe::bytes(path.as_os_str().as_encoded_bytes())
+        ),
     }
 }
 

@@ -9,12 +9,12 @@ use crate::{
 };
 
 use super::{
-    Accounting, Capture, Collector, Loss, NotCovered, Overhead, StackChoice, Target,
+    Accounting, Capture, Collector, Filter, Loss, NotCovered, Overhead, StackChoice, Target,
     last_look::LastLook,
 };
 
 /// The target, its allocators, and what is not covered.
-pub(super) fn target(captured: &Captured, last: &LastLook) -> Target {
+pub(super) fn target(captured: &Captured, stack: &StackChoice, last: &LastLook) -> Target {
     let facts = &captured.facts;
     let identity = &facts.identity;
     let mut not_covered = facts.not_covered.clone();
@@ -25,6 +25,15 @@ pub(super) fn target(captured: &Captured, last: &LastLook) -> Target {
                 captured.collector.counts.forks
             ),
             why: "only the target itself is captured".into(),
+        });
+    }
+    let without = stack.files.iter().filter(|file| file.unwind != "frame pointers").count();
+    if stack.kind == "fp" && without > 0 {
+        not_covered.push(NotCovered {
+            what: format!("callers in {without} of {} mapped files", stack.files.len()),
+            why: "they keep no frame pointers, and --stack fp was asked for: stacks miss frames or end early; --stack dwarf \
+                  shows them"
+                .into(),
         });
     }
     let functions = facts.allocators.iter().flat_map(|allocator| &allocator.functions);
@@ -81,6 +90,7 @@ pub(super) fn capture(plan: &CapturePlan, captured: &Captured, stack: StackChoic
         complete,
         probes_per_s: if duration_s > 0.0 { accounting.seen as f64 / duration_s } else { 0.0 },
         overhead: Overhead::default(),
+        filter: Filter { min_age_s: plan.filter.min_age_s, min_size_bytes: plan.filter.min_size },
         loss,
         accounting,
     }

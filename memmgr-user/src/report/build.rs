@@ -1,6 +1,9 @@
 //! A snapshot of the books, and the symbols → [`Report`]. Pure: what needs I/O is handed in.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    ops::Range,
+};
 
 use crate::{
     aggregate::{Filter, Row, Sums},
@@ -8,6 +11,7 @@ use crate::{
     pipeline::Captured,
     stacks::Outer,
     symbolize::Symbols,
+    track::Class,
     units::Address,
 };
 
@@ -51,8 +55,9 @@ pub fn build(
 ) -> Report {
     let ledger = &captured.collector.ledger;
     let heap = ledger.heap();
+    let own = own_mappings(captured, symbols);
     let mut reconciliation =
-        reconcile(&last.mappings, heap.live_bytes() as u64, &last.stack_pointers.known);
+        reconcile(&last.mappings, heap.live_bytes() as u64, &own, &last.stack_pointers.known);
     if last.stack_pointers.unknown > 0 {
         reconciliation.explanation.push(format!(
             "{} threads were running when they were looked at: their stacks are counted with the heap.",
@@ -71,7 +76,7 @@ pub fn build(
         memmgr_version: env!("CARGO_PKG_VERSION").to_owned(),
         captured_at: captured.captured_at.clone(),
         duration_s: captured.span.1.seconds_since(captured.span.0),
-        target: account::target(captured, &last),
+        target: account::target(captured, &stack_choice, &last),
         capture: account::capture(plan, captured, stack_choice),
         totals: totals(heap),
         mapped: totals(ledger.mapped()),
@@ -94,6 +99,7 @@ fn stack(id: u32, row: &Row, frames: &[Address], outer: Outer, symbols: &Symbols
         class: row.class.name().to_owned(),
         live_count: row.live_count.round() as u64,
         live_bytes: row.live_bytes.round() as u64,
+        live_samples: row.live_samples,
         alloc_count: row.sums.alloc_count.round() as u64,
         alloc_bytes: row.sums.alloc_bytes.round() as u64,
         age_s: row.age_s.map(|(min, median, max)| Age { min, median, max }),
@@ -111,6 +117,26 @@ fn stack(id: u32, row: &Row, frames: &[Address], outer: Outer, symbols: &Symbols
         },
         finding: None,
     }
+}
+
+/// Ranges that the target mapped by itself: no function of an allocator is on their stack.
+fn own_mappings(captured: &Captured, symbols: &Symbols) -> Vec<Range<u64>> {
+    const ALLOCATING: [&str; 5] = ["alloc", "memalign", "morecore", "arena", "sbrk"];
+    let collector = &captured.collector;
+    let by_allocator = |address: &Address| {
+        let frames = symbols.get(address).into_iter().flatten();
+        let mut names = frames.filter_map(|frame| frame.function.as_deref());
+        names.any(|name| {
+            ALLOCATING.iter().any(|part| name.contains(part)) && !name.contains("allocate_stack")
+        })
+    };
+    collector
+        .mappings
+        .live()
+        .filter(|range| range.class == Class::Mapping)
+        .filter(|range| !collector.stacks.frames(range.stack).0.iter().any(by_allocator))
+        .map(|range| range.addresses)
+        .collect()
 }
 
 fn totals(sums: Sums) -> Totals {

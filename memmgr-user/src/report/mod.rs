@@ -136,10 +136,29 @@ pub struct Capture {
     pub probes_per_s: f64,
     /// The overhead budget and what became of it.
     pub overhead: Overhead,
+    /// Which outstanding blocks the stacks show.
+    #[serde(default)]
+    pub filter: Filter,
     /// What was lost, by cause.
     pub loss: Loss,
     /// The sums behind `complete`.
     pub accounting: Accounting,
+}
+
+/// Which outstanding blocks are shown; totals count all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Filter {
+    /// At least this old.
+    pub min_age_s: f64,
+    /// At least this large.
+    pub min_size_bytes: u64,
+}
+
+impl Filter {
+    /// Whether anything may be left out.
+    pub fn hides(&self) -> bool {
+        self.min_age_s > 0.0 || self.min_size_bytes > 0
+    }
 }
 
 /// The kind of stack that was taken.
@@ -250,6 +269,8 @@ pub struct Stack {
     pub live_count: u64,
     /// Bytes outstanding.
     pub live_bytes: u64,
+    /// Outstanding blocks that were really seen: in sample mode the samples behind the estimate.
+    pub live_samples: u64,
     /// Allocations made.
     pub alloc_count: u64,
     /// Bytes allocated.
@@ -456,6 +477,8 @@ pub struct Reconciliation {
     /// Resident bytes of the allocator's mappings beyond what is tracked: allocated before the
     /// attach, retained after a free, or lost to fragmentation.
     pub allocator_retained_bytes: u64,
+    /// Resident bytes that the target mapped by itself since the attach, not through its allocator.
+    pub own_mappings_bytes: u64,
     /// Resident bytes of thread stacks, the main thread's included.
     pub thread_stacks_bytes: u64,
     /// Resident file pages.

@@ -1,7 +1,7 @@
 //! Explains a target's resident memory line by line, so that the lines add up to it.
 //!
 //! ```text
-//! rss = min(tracked, heap) + allocator_retained + thread_stacks + file + shmem + untracked
+//! rss = min(tracked, heap) + allocator_retained + own_mappings + thread_stacks + file + shmem + untracked
 //! ```
 //!
 //! Every resident page goes to exactly one line, by the mapping that holds it:
@@ -9,6 +9,7 @@
 //! | mapping | line |
 //! | --- | --- |
 //! | `[stack]`, and anonymous mappings that are a thread's stack | thread stacks |
+//! | private anonymous memory that the target mapped since the attach, not through its allocator | own mappings |
 //! | `[heap]` and other private anonymous writable mappings | heap: tracked, then allocator retained |
 //! | shared memory: memfd, System V, `/dev/shm`, shared anonymous | shmem |
 //! | other files, pages as in the file | file |
@@ -17,7 +18,7 @@
 //!
 //! `.bss` has no file behind it and cannot be told from the heap by its mapping: it is in the heap's lines.
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use super::Reconciliation;
 use crate::{
@@ -38,19 +39,22 @@ const STACK_NAMES: [&str; 4] = [
 ];
 
 /// Explains the resident bytes of `mappings` (in the order of their addresses, all of one process), of which
-/// the allocator says that `tracked_live_bytes` are allocated. `thread_stack_pointers` are those of the
+/// the allocator says that `tracked_live_bytes` are allocated. `own_mappings` are the ranges that the target mapped
+/// by itself since the attach and did not unmap. `thread_stack_pointers` are those of the
 /// threads that were blocked; the stack of any other thread counts as heap, unless it has a name.
 pub fn reconcile(
     mappings: &[MappingFigures],
     tracked_live_bytes: u64,
+    own_mappings: &[Range<u64>],
     thread_stack_pointers: &[u64],
 ) -> Reconciliation {
-    let lines = Lines::of(mappings, thread_stack_pointers);
+    let lines = Lines::of(mappings, own_mappings, thread_stack_pointers);
     let tracked_resident = tracked_live_bytes.min(lines.heap);
     Reconciliation {
         rss_bytes: lines.rss,
         tracked_live_bytes,
         allocator_retained_bytes: lines.heap - tracked_resident,
+        own_mappings_bytes: lines.own,
         thread_stacks_bytes: lines.thread_stacks,
         file_bytes: lines.file,
         shmem_bytes: lines.shmem,
@@ -64,6 +68,7 @@ pub fn reconcile(
 struct Lines {
     rss: u64,
     heap: u64,
+    own: u64,
     thread_stacks: u64,
     file: u64,
     shmem: u64,
@@ -74,7 +79,7 @@ struct Lines {
 }
 
 impl Lines {
-    fn of(mappings: &[MappingFigures], stack_pointers: &[u64]) -> Self {
+    fn of(mappings: &[MappingFigures], own: &[Range<u64>], stack_pointers: &[u64]) -> Self {
         let mut pointers = stack_pointers.to_vec();
         pointers.sort_unstable();
         let mut lines = Self::default();
@@ -86,7 +91,9 @@ impl Lines {
             if mapping.kind == Kind::Stack || is_thread_stack(figures, below, &pointers) {
                 lines.thread_stacks += figures.rss;
             } else if mapping.kind == Kind::Heap || mapping.is_private_anonymous() {
-                lines.heap += figures.rss;
+                let own = share_in(figures, own);
+                lines.own += own;
+                lines.heap += figures.rss - own;
                 lines.heap_swap += figures.swap;
             } else if let Kind::File { path, .. } = &mapping.kind {
                 // Shared memory that is written stays the file's; only a private copy leaves it.
@@ -110,7 +117,7 @@ impl Lines {
         let tracked_resident = tracked.min(self.heap);
         let retained = self.heap - tracked_resident;
         let mut sentences = vec![format!(
-            "{} is resident; {} of it ({}) is heap that was allocated since memmgr attached and is not freed.",
+            "{} is resident; at most {} of it ({}) is heap that was allocated since memmgr attached and is not freed.",
             human_bytes(self.rss),
             human_bytes(tracked_resident),
             percent(tracked_resident, self.rss),
@@ -128,6 +135,11 @@ impl Lines {
             retained,
             "more is resident in the heap's mappings: allocated before memmgr attached, kept by the allocator \
              after a free, lost to fragmentation, or zeroed static data (.bss).",
+        );
+        add(
+            self.own,
+            "is memory that the program mapped by itself since memmgr attached, not through its allocator; the \
+             mappings by stack show where.",
         );
         add(self.heap_swap, "of the heap is swapped out and not part of the resident memory.");
         add(self.thread_stacks, "is stacks of threads.");
@@ -151,6 +163,18 @@ impl Lines {
         );
         sentences
     }
+}
+
+/// Resident bytes of a mapping that lie in one of `ranges`. The kernel joins neighbours into one mapping and tells
+/// its resident bytes as a whole: they are taken to be spread evenly.
+fn share_in(figures: &MappingFigures, ranges: &[Range<u64>]) -> u64 {
+    let mapping = &figures.mapping;
+    let inside: u64 = ranges
+        .iter()
+        .map(|range| range.end.min(mapping.end).saturating_sub(range.start.max(mapping.start)))
+        .sum();
+    let size = u128::from(mapping.end - mapping.start).max(1);
+    (u128::from(figures.rss) * u128::from(inside) / size).min(u128::from(figures.rss)) as u64
 }
 
 /// A thread's stack is anonymous memory that its name says to be one, or that holds a thread's stack pointer

@@ -52,17 +52,18 @@ const STACK_POINTERS: [u64; 2] = [0x7f30_000f_f000, 0x7f20_007f_f000];
 #[test]
 fn one_of_everything() {
     let mappings = parse_smaps(SMAPS.as_bytes()).unwrap();
-    let found = reconcile(&mappings, 40 * MIB, &STACK_POINTERS);
+    let found = reconcile(&mappings, 40 * MIB, &[], &STACK_POINTERS);
     let expected = Reconciliation {
         rss_bytes: mappings.iter().map(|figures| figures.rss).sum(),
         tracked_live_bytes: 40 * MIB,
         allocator_retained_bytes: 8 * MIB,
+        own_mappings_bytes: 0,
         thread_stacks_bytes: (64 + 32 + 100) << 10,
         file_bytes: (1024 + 1536) << 10,
         shmem_bytes: (1024 + 256) << 10,
         untracked_bytes: (512 + 128 + 4) << 10,
         explanation: [
-            "52.6 MiB is resident; 40.0 MiB of it (76 %) is heap that was allocated since memmgr attached and is not freed.",
+            "52.6 MiB is resident; at most 40.0 MiB of it (76 %) is heap that was allocated since memmgr attached and is not freed.",
             "8.0 MiB more is resident in the heap's mappings: allocated before memmgr attached, kept by the allocator after a free, lost to fragmentation, or zeroed static data (.bss).",
             "4.0 MiB of the heap is swapped out and not part of the resident memory.",
             "196.0 KiB is stacks of threads.",
@@ -81,12 +82,12 @@ fn one_of_everything() {
 #[test]
 fn more_tracked_than_resident() {
     let mappings = parse_smaps(SMAPS.as_bytes()).unwrap();
-    let found = reconcile(&mappings, 100 * MIB, &STACK_POINTERS);
+    let found = reconcile(&mappings, 100 * MIB, &[], &STACK_POINTERS);
     assert_eq!((found.tracked_live_bytes, found.allocator_retained_bytes), (100 * MIB, 0));
     assert_eq!(
         found.explanation[..2],
         [
-            "52.6 MiB is resident; 48.0 MiB of it (91 %) is heap that was allocated since memmgr attached and is not freed.",
+            "52.6 MiB is resident; at most 48.0 MiB of it (91 %) is heap that was allocated since memmgr attached and is not freed.",
             "52.0 MiB of the tracked heap cannot be resident: it was allocated and never touched, or it is swapped out.",
         ]
     );
@@ -95,9 +96,9 @@ fn more_tracked_than_resident() {
 #[test]
 fn nothing_is_resident() {
     assert_eq!(
-        reconcile(&[], 0, &[1]).explanation,
+        reconcile(&[], 0, &[], &[1]).explanation,
         [
-            "0 B is resident; 0 B of it (0 %) is heap that was allocated since memmgr attached and is not freed."
+            "0 B is resident; at most 0 B of it (0 %) is heap that was allocated since memmgr attached and is not freed."
         ]
     );
 }
@@ -129,7 +130,7 @@ fn what_counts_as_a_thread_stack() {
         ("1001000-1801000 rw-p 0 0:0 0 [anon: glibc: malloc arena]\nRss: 4 kB\n".into(), 0, false),
         ("1001000-1801000 rw-p 0 0:0 0 [stack]\nRss: 4 kB\n".into(), 0, true),
     ] {
-        let found = reconcile(&parse_smaps(text.as_bytes()).unwrap(), 0, &[pointer]);
+        let found = reconcile(&parse_smaps(text.as_bytes()).unwrap(), 0, &[], &[pointer]);
         let lines = (found.thread_stacks_bytes, found.allocator_retained_bytes);
         assert_eq!(lines, if is_stack { (4096, 0) } else { (0, 4096) }, "{text}");
     }
@@ -140,7 +141,8 @@ fn own_memory_adds_up() {
     let block = std::hint::black_box(vec![1_u8; 24 << 20]);
     let dir = ProcessDir::open(&Roots::default(), crate::units::Pid(std::process::id())).unwrap();
     let mappings = read_mapping_figures(&dir).unwrap();
-    let found = reconcile(&mappings, block.len() as u64, &read_stack_pointers(&dir).unwrap().known);
+    let found =
+        reconcile(&mappings, block.len() as u64, &[], &read_stack_pointers(&dir).unwrap().known);
     let heap = mappings.iter().map(|figures| figures.rss).sum::<u64>()
         - found.thread_stacks_bytes
         - found.file_bytes
@@ -171,7 +173,7 @@ fn stack_of_a_blocked_thread_of_ours() {
     };
     let mappings = read_mapping_figures(&dir).unwrap();
     let at = mappings.iter().position(|figures| figures.mapping.contains(local)).unwrap();
-    let found = reconcile(&mappings[at - 1..=at], 0, &[pointer]);
+    let found = reconcile(&mappings[at - 1..=at], 0, &[], &[pointer]);
     assert_eq!(found.thread_stacks_bytes, mappings[at].rss);
     drop(end);
     thread.join().unwrap();
@@ -192,10 +194,24 @@ proptest! {
             writeln!(text, "{start:x}-{end:x} rw-{shared} 0 0:0 0 {name}").unwrap();
             writeln!(text, "Rss: {rss} kB\nAnonymous: {anonymous} kB").unwrap();
         }
-        let found = reconcile(&parse_smaps(text.as_bytes()).unwrap(), tracked, &pointers);
+        let found = reconcile(&parse_smaps(text.as_bytes()).unwrap(), tracked, &[], &pointers);
         prop_assert_eq!(found.rss_bytes, parts.iter().map(|part| part.1 << 10).sum::<u64>());
         let rest = found.thread_stacks_bytes + found.file_bytes + found.shmem_bytes + found.untracked_bytes;
         let heap = found.rss_bytes - rest;
         prop_assert_eq!(tracked.min(heap) + found.allocator_retained_bytes, heap);
     }
+}
+
+#[test]
+fn what_the_program_mapped_by_itself_is_no_heap() {
+    let text = "7f0000000000-7f0000400000 rw-p 00000000 00:00 0 \nSize: 4096 kB\nRss: 2048 kB\nPrivate_Dirty: 2048 kB\nAnonymous: 2048 kB\n";
+    let mappings = parse_smaps(text.as_bytes()).unwrap();
+    let own = [0x7f00_0020_0000..0x7f00_0040_0000, 0x1000..0x2000];
+    let found = reconcile(&mappings, 8 * MIB, &own, &[]);
+    assert_eq!((found.own_mappings_bytes, found.allocator_retained_bytes), (MIB, 0));
+    assert!(
+        found.explanation.iter().any(|s| s.contains("mapped by itself")),
+        "{:?}",
+        found.explanation
+    );
 }

@@ -69,6 +69,7 @@ fn stack(id: u32, class: &str, live: (u64, u64), alloc: (u64, u64), frames: Vec<
         id,
         class: class.to_owned(),
         live_count: live.0,
+        live_samples: live.0.min(9),
         live_bytes: live.1,
         alloc_count: alloc.0,
         alloc_bytes: alloc.1,
@@ -246,6 +247,7 @@ fn target() -> Target {
 
 fn capture() -> Capture {
     Capture {
+        filter: crate::report::Filter::default(),
         mode: "sample".to_owned(),
         sample_interval_bytes: 512 << 10,
         stack: StackChoice {
@@ -392,6 +394,7 @@ pub(super) fn redis() -> Report {
             rss_bytes: mib(125),
             tracked_live_bytes: 34_734_080,
             allocator_retained_bytes: 79_691_776,
+            own_mappings_bytes: 0,
             thread_stacks_bytes: 155_648,
             file_bytes: mib(8),
             shmem_bytes: 0,

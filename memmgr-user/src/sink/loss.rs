@@ -19,7 +19,7 @@ pub(super) fn causes(loss: &Loss) -> Vec<Cause> {
         (
             loss.ring_full,
             "Events that found no room in the ring buffer",
-            "figures are too low, or too high where a free was lost",
+            "figures are too low, or too high where a free was lost; a larger --ring-bytes or --mode sample mends it",
         ),
         (
             loss.map_full,

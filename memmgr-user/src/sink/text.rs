@@ -81,9 +81,30 @@ fn head(page: &mut Page, report: &Report) {
     page.field("mode", mode);
     if capture.complete {
         page.styled_field("complete", Style::Good, "yes, nothing was lost");
+        cut_stacks(page, report);
     } else {
         let amount = loss::amount(&capture.loss);
         page.styled_field("complete", Style::Bad, format!("NO, {amount} (see Lost)"));
+    }
+}
+
+/// A capture can be complete and yet show little of who asked: its stacks are cut.
+fn cut_stacks(page: &mut Page, report: &Report) {
+    let heap = || report.stacks.iter().filter(|stack| stack.class == "heap");
+    let cut: u64 = heap().filter(|stack| stack.cut.is_some()).map(|stack| stack.alloc_bytes).sum();
+    let all: u64 = heap().map(|stack| stack.alloc_bytes).sum();
+    // Less than one in a hundred is not worth a line at the top.
+    if cut > all / 100 {
+        let remedy =
+            if report.capture.stack.kind == "dwarf" { "; try --stack-bytes 64KiB" } else { "" };
+        page.styled_field(
+            "stacks",
+            Style::Warn,
+            format!(
+                "{} of the allocated bytes have a stack that is cut{remedy}",
+                words::share(cut, all)
+            ),
+        );
     }
 }
 

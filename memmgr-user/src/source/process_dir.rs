@@ -48,8 +48,9 @@ pub enum ProcessError {
     },
     /// The kernel refused.
     #[error(
-        "memmgr may not read {}: run it as root (`sudo memmgr`), in a container with `--privileged --pid=host`",
-        path.display()
+        "memmgr may not read {}: {}",
+        path.display(),
+        permission_remedy(rustix::process::geteuid().is_root())
     )]
     Permission {
         /// The process.
@@ -84,6 +85,16 @@ pub enum ProcessError {
         /// The kernel's answer.
         source: io::Error,
     },
+}
+
+/// What helps depends on who asks.
+fn permission_remedy(root: bool) -> &'static str {
+    if root {
+        "root alone is not enough here: it takes CAP_SYS_PTRACE, and no security module (AppArmor, SELinux, Yama) that \
+         forbids it; in a container `--privileged --pid=host`"
+    } else {
+        "run it as root (`sudo memmgr`)"
+    }
 }
 
 impl ProcessError {

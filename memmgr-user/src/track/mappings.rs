@@ -1,6 +1,9 @@
 //! Mapped ranges of one process: an interval map. Unmapping a part leaves the rest.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+};
 
 use super::{Class, Delta, Direction};
 use crate::{
@@ -18,12 +21,41 @@ struct Mapped {
     time: KernelTime,
 }
 
+/// A live range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveRange {
+    /// Kind of memory.
+    pub class: Class,
+    /// Who mapped it.
+    pub stack: StackHandle,
+    /// Where it is.
+    pub addresses: Range<u64>,
+    /// When.
+    pub time: KernelTime,
+}
+
+impl LiveRange {
+    /// Its length in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.addresses.end - self.addresses.start
+    }
+}
+
+/// A part that was taken out of a range.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    start: u64,
+    range: Mapped,
+    /// Ranges fewer than before: 1 for a whole range, 0 for an end of one, -1 where it was split in two.
+    ranges: i8,
+}
+
 /// Ranges mapped since the attach.
 pub struct Mappings {
     /// By first address; they never overlap.
     live: BTreeMap<u64, Mapped>,
     /// Ranges that a thread is unmapping or moving just now.
-    aside: HashMap<Tid, Vec<(u64, Mapped)>>,
+    aside: HashMap<Tid, Vec<Piece>>,
     program_break: Option<u64>,
     most_ranges: usize,
     table_full: u64,
@@ -55,14 +87,15 @@ impl Mappings {
         if end <= start.0 {
             return;
         }
-        for (start, gone) in self.carve(start.0, end) {
-            out(delta(start, gone, Direction::Freed));
+        for piece in self.carve(start.0, end) {
+            out(piece.freed());
         }
         let mapped = Mapped { end, class, stack, time };
-        out(delta(start.0, mapped, Direction::Allocated));
+        let piece = Piece { start: start.0, range: mapped, ranges: 1 };
+        out(Delta { direction: Direction::Allocated, ..piece.freed() });
         if self.live.len() >= self.most_ranges {
             self.table_full += 1;
-            out(delta(start.0, mapped, Direction::Freed));
+            out(piece.freed());
         } else {
             self.live.insert(start.0, mapped);
         }
@@ -77,14 +110,15 @@ impl Mappings {
 
     /// The range is gone.
     pub fn commit(&mut self, tid: Tid, out: &mut impl FnMut(Delta)) {
-        for (start, gone) in self.aside.remove(&tid).unwrap_or_default() {
-            out(delta(start, gone, Direction::Freed));
+        for piece in self.aside.remove(&tid).unwrap_or_default() {
+            out(piece.freed());
         }
     }
 
     /// The range is as it was.
     pub fn restore(&mut self, tid: Tid) {
-        self.live.extend(self.aside.remove(&tid).unwrap_or_default());
+        let pieces = self.aside.remove(&tid).unwrap_or_default();
+        self.live.extend(pieces.into_iter().map(|piece| (piece.start, piece.range)));
     }
 
     /// The range is gone, and one of `length` bytes is at `start` instead. Ranges from before the
@@ -99,7 +133,7 @@ impl Mappings {
         out: &mut impl FnMut(Delta),
     ) {
         let class =
-            self.aside.get(&tid).and_then(|ranges| ranges.first()).map(|(_, range)| range.class);
+            self.aside.get(&tid).and_then(|pieces| pieces.first()).map(|piece| piece.range.class);
         self.commit(tid, out);
         if let Some(class) = class {
             self.map(start, length, class, stack, time, out);
@@ -118,8 +152,8 @@ impl Mappings {
         if address.0 > before {
             self.map(Address(before), address.0 - before, Class::Mapping, stack, time, out);
         } else {
-            for (start, gone) in self.carve(page_end(address.0, 0), page_end(before, 0)) {
-                out(delta(start, gone, Direction::Freed));
+            for piece in self.carve(page_end(address.0, 0), page_end(before, 0)) {
+                out(piece.freed());
             }
         }
     }
@@ -129,17 +163,19 @@ impl Mappings {
         self.table_full
     }
 
-    /// Every live range: class, stack, bytes, when.
-    pub fn live(&self) -> impl Iterator<Item = (Class, StackHandle, u64, KernelTime)> {
-        let aside = self.aside.values().flatten().map(|(start, range)| (start, range));
-        self.live
-            .iter()
-            .chain(aside)
-            .map(|(start, range)| (range.class, range.stack, range.end - start, range.time))
+    /// Every live range.
+    pub fn live(&self) -> impl Iterator<Item = LiveRange> {
+        let aside = self.aside.values().flatten().map(|piece| (&piece.start, &piece.range));
+        self.live.iter().chain(aside).map(|(start, range)| LiveRange {
+            class: range.class,
+            stack: range.stack,
+            addresses: *start..range.end,
+            time: range.time,
+        })
     }
 
     /// Takes `start..end` out and returns what was in it.
-    fn carve(&mut self, start: u64, end: u64) -> Vec<(u64, Mapped)> {
+    fn carve(&mut self, start: u64, end: u64) -> Vec<Piece> {
         let mut taken = Vec::new();
         // The last range that begins before `start` may reach into it, or beyond it.
         let first = self.live.range(..start).next_back().map(|(start, _)| *start);
@@ -154,13 +190,16 @@ impl Mappings {
                 continue;
             }
             self.live.remove(&range_start);
+            let mut ranges = 1;
             if range_start < from {
                 self.live.insert(range_start, Mapped { end: from, ..range });
+                ranges -= 1;
             }
             if to < range.end {
                 self.live.insert(to, range);
+                ranges -= 1;
             }
-            taken.push((from, Mapped { end: to, ..range }));
+            taken.push(Piece { start: from, range: Mapped { end: to, ..range }, ranges });
         }
         taken
     }
@@ -170,9 +209,12 @@ fn page_end(start: u64, length: u64) -> u64 {
     start.saturating_add(length).div_ceil(PAGE).saturating_mul(PAGE)
 }
 
-fn delta(start: u64, range: Mapped, direction: Direction) -> Delta {
-    let bytes = (range.end - start) as f64;
-    Delta { class: range.class, stack: range.stack, direction, bytes, count: 1.0 }
+impl Piece {
+    fn freed(&self) -> Delta {
+        let Mapped { end, class, stack, .. } = self.range;
+        let (bytes, count) = ((end - self.start) as f64, f64::from(self.ranges));
+        Delta { class, stack, direction: Direction::Freed, bytes, count }
+    }
 }
 
 #[cfg(test)]
@@ -189,17 +231,24 @@ mod tests {
         freed: u64,
     ) {
         let mut mappings = Mappings::new(Some(Address(100 * K)), usize::MAX);
-        let (mut allocated_bytes, mut freed_bytes) = (0.0, 0.0);
+        let (mut allocated_bytes, mut freed_bytes, mut ranges) = (0.0, 0.0, 0.0);
         script(&mut mappings, &mut |delta| match delta.direction {
-            Direction::Allocated => allocated_bytes += delta.bytes,
-            Direction::Freed => freed_bytes += delta.bytes,
+            Direction::Allocated => {
+                allocated_bytes += delta.bytes;
+                ranges += delta.count;
+            }
+            Direction::Freed => {
+                freed_bytes += delta.bytes;
+                ranges -= delta.count;
+            }
         });
         let got: Vec<(u32, u64)> =
-            mappings.live().map(|(_, stack, bytes, _)| (stack.0, bytes / K)).collect();
+            mappings.live().map(|range| (range.stack.0, range.bytes() / K)).collect();
         assert_eq!(got, live);
         assert_eq!(freed_bytes as u64 / K, freed);
-        let sum: u64 = mappings.live().map(|(_, _, bytes, _)| bytes).sum();
+        let sum: u64 = mappings.live().map(|range| range.bytes()).sum();
         assert_eq!(allocated_bytes - freed_bytes, sum as f64);
+        assert_eq!(ranges, mappings.live().count() as f64, "ranges mapped less ranges gone");
     }
 
     fn map(m: &mut Mappings, page: u64, pages: u64, stack: u32, mut out: &mut dyn FnMut(Delta)) {

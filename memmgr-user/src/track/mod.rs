@@ -10,7 +10,7 @@ mod mappings;
 mod table;
 
 pub use blocks::{Blocks, LiveBlock};
-pub use mappings::Mappings;
+pub use mappings::{LiveRange, Mappings};
 
 use crate::{
     stacks::StackHandle,

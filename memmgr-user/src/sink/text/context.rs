@@ -12,10 +12,19 @@ pub(super) fn resident(page: &mut Page, report: &Report) {
         return;
     }
     page.heading("Resident memory");
+    // What is outstanding may be untouched or swapped out: only the part that can be resident is a share of RSS.
+    let others = lines.allocator_retained_bytes
+        + lines.own_mappings_bytes
+        + lines.thread_stacks_bytes
+        + lines.file_bytes
+        + lines.shmem_bytes
+        + lines.untracked_bytes;
+    let heap = lines.tracked_live_bytes.min(lines.rss_bytes.saturating_sub(others));
     let parts = [
         ("all of it (RSS)", lines.rss_bytes),
-        ("outstanding heap, seen by memmgr", lines.tracked_live_bytes),
+        ("outstanding heap, seen by memmgr, at most", heap),
         ("rest of the allocator: older, kept or fragmented", lines.allocator_retained_bytes),
+        ("mapped by the program itself since the attach", lines.own_mappings_bytes),
         ("thread stacks", lines.thread_stacks_bytes),
         ("file pages", lines.file_bytes),
         ("shared memory", lines.shmem_bytes),

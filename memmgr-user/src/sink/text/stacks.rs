@@ -76,7 +76,17 @@ fn nothing(report: &Report, totals: &Totals, class: Class, metric: Metric) -> St
 /// Outstanding bytes that no stack of the report accounts for: said, never left out.
 fn outside_of_stacks(page: &mut Page, report: &Report, totals: &Totals, class: Class) {
     let held = class.stacks(report).fold(0, |sum: u64, stack| sum.saturating_add(stack.live_bytes));
-    if totals.live_bytes > held {
+    // Estimates are rounded one by one.
+    let rounding =
+        if report.capture.mode == "sample" { class.stacks(report).count() as u64 } else { 0 };
+    if report.capture.filter.hides() {
+        let hidden = human_bytes(totals.live_bytes.saturating_sub(held));
+        page.paragraph(
+            2,
+            Style::Dim,
+            format!("{hidden} more are outstanding in blocks that --min-age or --min-size hides."),
+        );
+    } else if totals.live_bytes > held.saturating_add(rounding) {
         page.paragraph(
             2,
             Style::Warn,
@@ -104,6 +114,7 @@ fn table(page: &mut Page, report: &Report, options: &RenderOptions, stacks: &[&S
     for (row, stack) in rows[1..].iter().zip(shown) {
         page.row(&[(Style::Bold, columns.line(row).into())]);
         finding(page, report, stack);
+        few_samples(page, report, metric, stack);
         frames(page, stack, &allocators);
     }
     let rest = &stacks[shown.len()..];
@@ -158,6 +169,21 @@ fn cells(metric: Metric, rank: usize, stack: &Stack, total: u64) -> [String; 7] 
         second_last,
         last,
     ]
+}
+
+/// Fewer samples than this make an estimate that may be off by a half.
+const FEW_SAMPLES: u64 = 10;
+
+/// An estimate from a handful of samples says so: its relative error is about one over their root.
+fn few_samples(page: &mut Page, report: &Report, metric: Metric, stack: &Stack) {
+    let outstanding = matches!(metric, Metric::InuseSpace | Metric::InuseObjects);
+    if report.capture.mode == "sample" && outstanding && stack.live_samples < FEW_SAMPLES {
+        let samples = words::counted(stack.live_samples, "sample");
+        page.row(&[
+            (Style::Plain, Safe::text(&" ".repeat(INDENT))),
+            (Style::Warn, format!("rough: estimated from {samples}").into()),
+        ]);
+    }
 }
 
 /// A judgement about this stack, if there is one.

@@ -111,7 +111,7 @@ fn what_was_lost_is_said_in_words() {
         &leaks_table(&report, &TERMINAL),
         &[
             "NO, 1,204 events lost (see Lost)",
-            "Events that found no room in the ring buffer: 1,204; figures are too low, or too high where a free was lost.",
+            "Events that found no room in the ring buffer: 1,204; figures are too low, or too high where a free was lost; a larger --ring-bytes or --mode sample mends it.",
             "Probe hits accounted for by nothing: -3",
         ],
     );
