@@ -86,19 +86,29 @@ pub fn pgbench(server: &Server, arguments: &[&str]) -> Command {
     command
 }
 
-/// The process that serves pgbench's connection.
+/// The process that serves pgbench's connection. pgbench first looks at the tables through another
+/// connection: the one that lasts is meant.
 pub fn postgres_backend(server: &Server) -> u32 {
-    let mut found = None;
+    let mut candidate = None;
     wait_for("a backend of postgres", || {
         let path = format!("/proc/{0}/task/{0}/children", server.pid());
         let children = fs::read_to_string(path).unwrap_or_default();
-        found = children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(|pid: &u32| {
+        let is_backend = |pid: &u32| {
             fs::read_to_string(format!("/proc/{pid}/cmdline"))
                 .is_ok_and(|title| title.contains("[local]"))
-        });
-        found.is_some()
+        };
+        let now = children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .find(|pid| is_backend(pid));
+        let lasts = now.is_some() && now == candidate;
+        candidate = now;
+        if !lasts {
+            sleep(Duration::from_millis(500));
+        }
+        lasts
     });
-    found.expect("found")
+    candidate.expect("found")
 }
 
 fn as_postgres(program: &str) -> Command {
