@@ -139,7 +139,7 @@ fn free_port() -> u16 {
 fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !there() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "{what} did not come up within 60 s");
+        assert!(begin.elapsed() < Duration::from_mins(1), "{what} did not come up within a minute");
         sleep(Duration::from_millis(50));
     }
 }

@@ -5,6 +5,7 @@
 //! calls, [`object`] the programs, [`attach`] the ladder of ways to attach, [`kernel`] the whole
 //! behind one type.
 
+pub mod apart;
 pub mod attach;
 pub mod kernel;
 pub mod object;

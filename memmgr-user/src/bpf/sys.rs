@@ -12,6 +12,8 @@ use std::{
 
 use aya_obj::generated::{bpf_attr, bpf_insn, bpf_prog_info, perf_event_attr};
 
+use super::apart;
+
 /// Program types (`enum bpf_prog_type`, include/uapi/linux/bpf.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -56,6 +58,19 @@ fn bpf(command: c_long, attr: &mut bpf_attr) -> io::Result<i32> {
     let result =
         unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attr, size_of::<bpf_attr>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
+}
+
+/// The same in a process of its own, which a kill of memmgr does not interrupt.
+fn bpf_apart(command: c_long, attr: &mut bpf_attr) -> io::Result<i32> {
+    let attr = &raw mut *attr;
+    let call = || {
+        // SAFETY: as in `bpf`; the process has a copy of what `attr` leads to.
+        let result = unsafe { libc::syscall(libc::SYS_bpf, command, attr, size_of::<bpf_attr>()) };
+        let error = || i64::from(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL));
+        if result < 0 { -error() } else { result }
+    };
+    // SAFETY: `call` is one system call.
+    apart::outcome(unsafe { apart::apart(call) }).map(|fd| fd as i32)
 }
 
 fn owned(fd: i32) -> OwnedFd {
@@ -174,7 +189,7 @@ pub fn link_uprobes(
         multi.flags = if on_return { BPF_F_UPROBE_MULTI_RETURN } else { 0 };
         multi.pid = targets.pid;
     }
-    bpf(BPF_LINK_CREATE, &mut attr).map(owned)
+    bpf_apart(BPF_LINK_CREATE, &mut attr).map(owned)
 }
 
 /// Links a program to a perf event; the event lives as long as the link.
