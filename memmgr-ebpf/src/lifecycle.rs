@@ -5,7 +5,7 @@ use memmgr_common::{Counter, events::Kind};
 
 use crate::{
     emit,
-    maps::{TARGETS, THREADS},
+    maps::{FIRST_THREAD_ENDED, TARGETS, THREADS},
     thread::Current,
 };
 
@@ -51,6 +51,9 @@ pub fn thread_exit(_: RawTracePointContext) -> i32 {
     let Some(current) = target() else { return 0 };
     emit::bare(&current, Kind::ThreadExit);
     forget_thread(&current);
+    if current.tid == current.tgid && TARGETS.insert(current.tgid, FIRST_THREAD_ENDED, 0).is_err() {
+        current.count.add(Counter::UnmatchedReturn);
+    }
     0
 }
 

@@ -5,7 +5,7 @@ use memmgr_common::{Counter, Settings, limits::MAX_NESTED_CALLS, sampling::draw_
 
 use crate::{
     count::Count,
-    maps::{SETTINGS, TARGETS, THREADS},
+    maps::{FIRST_THREAD_ENDED, SETTINGS, TARGETS, THREADS},
 };
 
 /// State of one thread of a target. Only that thread touches it, so there are no races.
@@ -79,8 +79,15 @@ impl Current {
     }
 
     /// Whether this process is a target.
+    ///
+    /// A first thread after the target's first thread has ended belongs to another process, which was given the
+    /// same number before user space noticed the end.
     pub fn is_target(&self) -> bool {
-        TARGETS.get_ptr(self.tgid).is_some()
+        match TARGETS.get_ptr(self.tgid) {
+            // SAFETY: from a map lookup.
+            Some(state) => self.tid != self.tgid || unsafe { *state } != FIRST_THREAD_ENDED,
+            None => false,
+        }
     }
 
     /// The state of this thread, made on its first hit. `None` for other processes, uncounted, and
