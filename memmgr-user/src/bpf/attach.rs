@@ -1,9 +1,10 @@
 //! The ladder of ways to attach heap probes: session, multi, perf.
 
 use std::{
-    io,
+    io, mem,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
+    thread,
 };
 
 use memmgr_common::Cookie;
@@ -11,6 +12,7 @@ use memmgr_common::Cookie;
 use crate::units::{FileOffset, Pid};
 
 use super::{
+    apart,
     kernel::KernelError,
     object::Programs,
     sys::{self, AttachType, ProgramType, UprobeTargets},
@@ -118,14 +120,35 @@ impl Attached {
     }
 
     /// The links, which detach when they are closed.
-    pub fn into_links(self) -> Vec<OwnedFd> {
-        self.links
+    pub fn into_links(mut self) -> Vec<OwnedFd> {
+        mem::take(&mut self.links)
     }
 
     /// Number of links, for the log.
     pub fn links(&self) -> usize {
         self.links.len()
     }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        close_together(self.links.drain(..), apart::close);
+    }
+}
+
+/// Closes all of them at once: each close waits until no processor runs its program any more.
+pub(super) fn close_together<T: Send>(
+    links: impl IntoIterator<Item = T>,
+    close: impl Fn(T) + Sync,
+) {
+    let close = &close;
+    thread::scope(|scope| {
+        for link in links {
+            // Where there can be no thread the link is closed with the closure.
+            let closes = thread::Builder::new().spawn_scoped(scope, move || close(link));
+            closes.map_or_else(|error| tracing::debug!("{error}"), drop);
+        }
+    });
 }
 
 fn attach(
@@ -145,7 +168,8 @@ fn attach(
         }
         Rung::Multi | Rung::Perf => programs.load("heap_return", ProgramType::Kprobe, expected)?,
     };
-    let mut links = Vec::new();
+    let mut attached = Attached { rung, links: Vec::new(), programs: Vec::new() };
+    let links = &mut attached.links;
     for file in files {
         // Entries and returns of one file; the order of `points` is kept.
         let entry_only = |point: &&ProbePoint| !point.on_return;
@@ -176,7 +200,8 @@ fn attach(
             }
         }
     }
-    Ok(Attached { rung, links, programs: vec![entry, second] })
+    attached.programs = vec![entry, second];
+    Ok(attached)
 }
 
 fn multi(

@@ -3,7 +3,6 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
-    thread,
 };
 
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
@@ -12,7 +11,8 @@ use memmgr_common::{Counter, Settings, limits::MAX_FUNCTIONS};
 use crate::units::Pid;
 
 use super::{
-    attach::{Attached, HeapProbes, Rung},
+    apart,
+    attach::{Attached, HeapProbes, Rung, close_together},
     object::Programs,
     sys::{self, ProgramType},
     tracefs::{self, Tracefs},
@@ -298,15 +298,9 @@ impl Kernel {
     /// Detaches every probe. The maps stay readable.
     pub fn detach(&mut self) {
         let heap = self.heap.take().map(Attached::into_links).unwrap_or_default();
-        let links = heap.into_iter().chain(self.other_links.drain(..));
-        // Closing one waits until no processor runs its program any more: all of them wait together.
-        thread::scope(|scope| {
-            for link in links {
-                // Without a thread the link is closed here, with the closure.
-                let closed = thread::Builder::new().spawn_scoped(scope, || drop(link));
-                closed.map_or_else(|error| tracing::debug!("{error}"), drop);
-            }
-        });
+        let heap = heap.into_iter().map(|link| (link, apart::close as fn(OwnedFd)));
+        let other = self.other_links.drain(..).map(|link| (link, drop as fn(OwnedFd)));
+        close_together(heap.chain(other), |(link, close)| close(link));
     }
 
     /// Loads every program once, for `doctor` and the tests of kernels: the name and what the kernel said.
