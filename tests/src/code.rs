@@ -27,7 +27,12 @@ pub fn changed_bytes(pid: u32) -> usize {
             let file = File::open(path).expect("nobody replaced it");
             // The last page may reach beyond the end of the file.
             let read = file.read_at(&mut stored, offset).expect("a readable file");
-            mapped[..read].iter().zip(&stored[..read]).filter(|(a, b)| a != b).count()
+            let (mapped, stored) = (&mapped[..read], &stored[..read]);
+            // Equal as a whole, as nearly always, is much faster to see.
+            if mapped == stored {
+                return 0;
+            }
+            mapped.iter().zip(stored).filter(|(a, b)| a != b).count()
         })
         .sum()
 }

@@ -78,15 +78,18 @@ fn attached_and_detached_many_times() {
         // Every mode and every kind of stack has its turn, and a third is ended by a signal.
         let mode = ["exact", "sample"][run as usize % 2];
         let stack = ["fp", "dwarf"][run as usize / 2 % 2];
+        let by_signal = run % 3 == 0;
+        let duration = if by_signal { "1h" } else { "100ms" };
         let flags =
-            ["--mode", mode, "--stack", stack, "--ring-bytes", "1MiB", "--duration", "100ms"];
+            ["--mode", mode, "--stack", stack, "--ring-bytes", "1MiB", "--duration", duration];
         let capture = Capture::start(pid, &flags);
         if run == 0 {
             assert!(changed_bytes(pid) > 0, "this test sees no probes");
         }
         let objects = held_by(capture.pid());
-        assert!(objects.iter().any(|object| matches!(object, BpfObject::Link(_))), "{objects:?}");
-        let outcome = if run % 3 == 0 { capture.interrupt() } else { capture.wait() };
+        let links = objects.iter().filter(|object| matches!(object, BpfObject::Link(_))).count();
+        assert!(links > 0 || !by_signal, "{objects:?}");
+        let outcome = if by_signal { capture.interrupt() } else { capture.wait() };
         let report = outcome.expect_report();
         assert_eq!(report.capture.accounting.residual, 0);
         counted += u32::from(report.capture.accounting.seen > 0);
@@ -107,7 +110,7 @@ fn killed_at_any_moment() {
         return;
     }
     let _turn = take_turn();
-    let workload = self_checking("8");
+    let workload = self_checking("4");
     let pid = workload.pid();
     // The moments are spread over the time that a whole run takes here and now.
     let begin = Instant::now();

@@ -36,7 +36,8 @@ fn a_target_that_ends_while_memmgr_attaches() {
         if ended.code == Some(0) {
             let report = read(directory.path());
             assert_eq!(report.target.ended, "exited", "{}", ended.stderr);
-            assert!(report.totals.alloc_count > 0);
+            // It may have ended between the entry of its first call and the return.
+            assert!(report.capture.accounting.seen > 0);
             captured += 1;
         } else {
             check_trouble(&ended, 3, &["process"]);
