@@ -15,6 +15,7 @@ pub mod capture;
 pub mod collect;
 pub mod decode;
 pub mod escape;
+pub mod history;
 pub mod modules;
 pub mod output;
 pub mod pipeline;

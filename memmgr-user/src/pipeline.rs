@@ -231,6 +231,7 @@ fn observe(
             .and_then(|figures| figures.rss_bytes)
             .unwrap_or(0),
         cgroup_bytes: cgroup.and_then(MemoryCgroup::usage_bytes),
+        ..TimelinePoint::default()
     }
 }
 

@@ -82,6 +82,10 @@ pub fn build(
         mapped: totals(ledger.mapped()),
         file_mapped: totals(ledger.file_mapped()),
         functions: functions(&stacks),
+        modules: Vec::new(),
+        sizes: Vec::new(),
+        suppressions: Vec::new(),
+        windows_s: Vec::new(),
         stacks,
         findings: Vec::new(),
         timeline: captured.timeline.clone(),
@@ -116,6 +120,10 @@ fn stack(id: u32, row: &Row, frames: &[Address], outer: Outer, symbols: &Symbols
             Outer::NotKept => Some("not kept: the table of stacks was full".into()),
         },
         finding: None,
+        sizes: Vec::new(),
+        growth: None,
+        lifetime: None,
+        suppressed: None,
     }
 }
 

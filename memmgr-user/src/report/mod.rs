@@ -9,10 +9,14 @@ pub mod build;
 mod figures;
 pub mod last_look;
 pub mod reconcile;
+mod shares;
+mod verdict;
 
 use serde::{Deserialize, Serialize};
 
 pub use figures::{Cgroup, Host, Pressure, PressureLine, Process, Reconciliation};
+pub use shares::{Function, Module, SizeClass};
+pub use verdict::{Finding, Growth, Lifetime, Suppression, Survival};
 
 /// The name and version of the schema, in every JSON report.
 pub const SCHEMA: &str = "memmgr.report/1";
@@ -42,8 +46,20 @@ pub struct Report {
     pub stacks: Vec<Stack>,
     /// The same bytes by function.
     pub functions: Vec<Function>,
-    /// Judgements; empty until the capture was judged.
+    /// The same bytes by file, and where each file was mapped.
+    #[serde(default)]
+    pub modules: Vec<Module>,
+    /// The same bytes by size of the block, smallest first.
+    #[serde(default)]
+    pub sizes: Vec<SizeClass>,
+    /// Judgements, most severe first.
     pub findings: Vec<Finding>,
+    /// What `--suppress` took out of the judgement.
+    #[serde(default)]
+    pub suppressions: Vec<Suppression>,
+    /// Seconds since counting began at which the windows of every `growth.series` end; the first begins at 0.
+    #[serde(default)]
+    pub windows_s: Vec<f64>,
     /// One point an interval.
     pub timeline: Vec<TimelinePoint>,
     /// The target's own figures at the end, from procfs.
@@ -286,6 +302,18 @@ pub struct Stack {
     pub cut: Option<String>,
     /// The finding about this stack, by its index in `findings`.
     pub finding: Option<u32>,
+    /// The same figures by size of the block, smallest first; empty for mappings.
+    #[serde(default)]
+    pub sizes: Vec<SizeClass>,
+    /// How its outstanding bytes moved.
+    #[serde(default)]
+    pub growth: Option<Growth>,
+    /// How long its blocks live.
+    #[serde(default)]
+    pub lifetime: Option<Lifetime>,
+    /// The suppression that matched, as its line in the file reads.
+    #[serde(default)]
+    pub suppressed: Option<String>,
 }
 
 /// Ages of outstanding blocks.
@@ -318,48 +346,6 @@ pub struct Frame {
     pub reason: Option<String>,
 }
 
-/// Bytes by function.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Function {
-    /// The function's name.
-    pub function: String,
-    /// The file that holds it.
-    pub module: String,
-    /// Outstanding bytes of stacks whose leaf it is.
-    pub self_live_bytes: u64,
-    /// Outstanding bytes of stacks in which it appears.
-    pub total_live_bytes: u64,
-    /// Allocated bytes of stacks whose leaf it is.
-    pub self_alloc_bytes: u64,
-    /// Allocated bytes of stacks in which it appears.
-    pub total_alloc_bytes: u64,
-}
-
-/// A judgement over a stack or the process.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Finding {
-    /// The stack, when it is about one.
-    pub stack_id: Option<u32>,
-    /// What it is about, when it is not a stack.
-    pub subject: Option<String>,
-    /// Shape of the growth.
-    pub shape: String,
-    /// `info`, `warning` or `critical`.
-    pub severity: String,
-    /// 0 to 100.
-    pub score: f64,
-    /// 0 to 1.
-    pub confidence: f64,
-    /// Growth.
-    pub growth_bytes_per_s: f64,
-    /// Time until the limit is reached at this rate.
-    pub time_to_limit_s: Option<f64>,
-    /// Sentences with numbers.
-    pub evidence: Vec<String>,
-    /// What to do.
-    pub recommendation: String,
-}
-
 /// One moment of the capture.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TimelinePoint {
@@ -371,6 +357,15 @@ pub struct TimelinePoint {
     pub rss_bytes: u64,
     /// Usage of its memory cgroup.
     pub cgroup_bytes: Option<u64>,
+    /// Swapped bytes of the target.
+    #[serde(default)]
+    pub swap_bytes: Option<u64>,
+    /// Threads of the target.
+    #[serde(default)]
+    pub threads: Option<u64>,
+    /// Open file descriptors of the target.
+    #[serde(default)]
+    pub descriptors: Option<u64>,
 }
 
 /// What memmgr itself used.

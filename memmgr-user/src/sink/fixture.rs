@@ -1,10 +1,14 @@
 //! Reports for the tests of every sink, written by hand.
 
+mod judged;
+
 use crate::report::{
     Accounting, Age, Allocator, Capture, Cgroup, Collector, Finding, Frame, Function, Host, Loss,
     NotCovered, Overhead, Pressure, PressureLine, ProbedFunction, Process, Reconciliation, Report,
     SCHEMA, Stack, StackChoice, StackFile, Target, TimelinePoint, Totals,
 };
+
+pub(super) use judged::judged;
 
 const REDIS: &str = "/usr/bin/redis-server";
 const LIBC: &str = "/usr/lib/x86_64-linux-gnu/libc.so.6";
@@ -75,8 +79,7 @@ fn stack(id: u32, class: &str, live: (u64, u64), alloc: (u64, u64), frames: Vec<
         alloc_bytes: alloc.1,
         age_s: (live.0 > 0).then_some(Age { min: 0.02, median: 14.5, max: 29.75 }),
         frames,
-        cut: None,
-        finding: None,
+        ..Stack::default()
     }
 }
 
@@ -350,9 +353,10 @@ pub(super) fn redis() -> Report {
             },
         ],
         findings: vec![Finding {
+            kind: "leak".to_owned(),
             stack_id: Some(1),
-            subject: None,
-            shape: "linear growth".to_owned(),
+            subject: Some("createObject".to_owned()),
+            shape: "linear".to_owned(),
             severity: "warning".to_owned(),
             score: 71.0,
             confidence: 0.85,
@@ -362,8 +366,8 @@ pub(super) fn redis() -> Report {
             recommendation: "Look at the expiry of keys set by setCommand.".to_owned(),
         }],
         timeline: vec![
-            TimelinePoint { t_s: 0.0, live_bytes: 0, rss_bytes: mib(90), cgroup_bytes: Some(mib(95)) },
-            TimelinePoint { t_s: 30.0, live_bytes: 34_734_080, rss_bytes: mib(125), cgroup_bytes: Some(mib(131)) },
+            TimelinePoint { t_s: 0.0, live_bytes: 0, rss_bytes: mib(90), cgroup_bytes: Some(mib(95)), ..TimelinePoint::default() },
+            TimelinePoint { t_s: 30.0, live_bytes: 34_734_080, rss_bytes: mib(125), cgroup_bytes: Some(mib(131)), ..TimelinePoint::default() },
         ],
         process: Process {
             rss_bytes: Some(mib(125)),
@@ -410,6 +414,7 @@ pub(super) fn redis() -> Report {
             detach_s: 0.08,
             first_event_s: Some(0.013),
         },
+        ..Report::default()
     }
 }
 

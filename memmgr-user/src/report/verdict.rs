@@ -1,0 +1,85 @@
+//! What memmgr makes of the figures: growth, lifetimes, findings.
+
+use serde::{Deserialize, Serialize};
+
+/// How the outstanding bytes of a stack moved over the capture.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Growth {
+    /// `linear`, `step`, `saturating`, `sawtooth` or `flat`.
+    pub shape: String,
+    /// That the shape is right, 0 to 1.
+    pub confidence: f64,
+    /// Robust slope of what stays outstanding, in bytes a second; 0 when it does not grow.
+    pub bytes_per_s: f64,
+    /// What it grew by between the end of the first third of the capture and its end, in bytes: never below 0.
+    pub grown_bytes: u64,
+    /// Least bytes outstanding within each window of [`super::Report::windows_s`]; empty where nobody needs it.
+    pub series: Vec<u64>,
+}
+
+/// How long the blocks of a stack live (Kaplan and Meier 1958): what is still outstanding counts as
+/// "at least this old", not as dead.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Lifetime {
+    /// Frees that were seen.
+    pub freed_count: u64,
+    /// Blocks outstanding at the end, whose lifetimes are cut off by the end of the capture.
+    pub censored_count: u64,
+    /// Half of all blocks live at most this long; absent when more than half outlive the capture.
+    pub median_s: Option<f64>,
+    /// Share of all blocks that outlive every age that was observed.
+    pub immortal: f64,
+    /// The estimate, ages growing by factors of two.
+    pub survival: Vec<Survival>,
+}
+
+/// One point of a survival curve.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Survival {
+    /// Age in seconds.
+    pub age_s: f64,
+    /// Share of the blocks that live longer, 0 to 1.
+    pub share: f64,
+}
+
+/// A judgement over a stack or the process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// `leak` (a stack), or about the process: `rss-growth`, `thread-growth`, `descriptor-growth`,
+    /// `mapping-count`, `retention`, `arenas`, `swap`, `limit`.
+    #[serde(default)]
+    pub kind: String,
+    /// The stack, when it is about one.
+    pub stack_id: Option<u32>,
+    /// What it is about in a few words: the function to look at, or the resource.
+    pub subject: Option<String>,
+    /// Shape of the growth; empty when it is not about growth.
+    pub shape: String,
+    /// `info`, `warning` or `critical`.
+    pub severity: String,
+    /// 0 to 100.
+    pub score: f64,
+    /// 0 to 1.
+    pub confidence: f64,
+    /// Growth.
+    pub growth_bytes_per_s: f64,
+    /// Time until the limit is reached at this rate.
+    pub time_to_limit_s: Option<f64>,
+    /// Sentences with numbers.
+    pub evidence: Vec<String>,
+    /// What to do.
+    pub recommendation: String,
+}
+
+/// One line of a suppression file, and what it took out of the judgement.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suppression {
+    /// The pattern behind `leak:`.
+    pub pattern: String,
+    /// Stacks that it matched.
+    pub stacks: u64,
+    /// Their blocks outstanding.
+    pub live_count: u64,
+    /// Their bytes outstanding.
+    pub live_bytes: u64,
+}
