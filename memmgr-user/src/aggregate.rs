@@ -1,10 +1,14 @@
-//! [`Delta`]s → books by class and stack, totals and peaks. Pure.
+//! [`Delta`]s → books by stack, cut into intervals. Pure.
+//!
+//! A *site* is one stack and one size class; a *book* is one stack. Sites know what was allocated and
+//! freed in the running interval, and of what is freed the interval in which it was allocated, so that
+//! any two moments can be compared exactly later. Books know how low their outstanding bytes went.
 
 use hashbrown::HashMap;
 
 use crate::{
     stacks::StackHandle,
-    track::{Blocks, Class, Delta, Direction, Mappings},
+    track::{Class, Delta, Direction},
     units::KernelTime,
 };
 
@@ -41,21 +45,12 @@ impl Sums {
                 self.alloc_bytes += delta.bytes;
                 self.peak_live_bytes = self.peak_live_bytes.max(self.live_bytes());
             }
-            Direction::Freed => {
+            Direction::Freed | Direction::Replaced => {
                 self.free_count += delta.count;
                 self.free_bytes += delta.bytes;
             }
         }
     }
-}
-
-/// Books by class and stack.
-#[derive(Default)]
-pub struct Ledger {
-    stacks: HashMap<(Class, StackHandle), Sums>,
-    heap: Sums,
-    mapped: Sums,
-    file_mapped: Sums,
 }
 
 /// Which outstanding blocks a person wants to see.
@@ -67,201 +62,386 @@ pub struct Filter {
     pub min_size: u64,
 }
 
-/// One stack at one moment.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Row {
-    /// Kind of memory.
-    pub class: Class,
-    /// Which stack.
-    pub stack: StackHandle,
-    /// Everything since the attach.
-    pub sums: Sums,
-    /// Bytes outstanding in blocks that pass the filter.
-    pub live_bytes: f64,
-    /// Such blocks.
-    pub live_count: f64,
-    /// Blocks that were really seen: in sample mode the samples behind the estimate.
-    pub live_samples: u64,
-    /// Their ages in seconds: youngest, median, oldest.
-    pub age_s: Option<(f64, f64, f64)>,
+/// Blocks and what they stand for.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Amount {
+    /// Blocks; in sample mode estimated.
+    pub count: f64,
+    /// Bytes; in sample mode estimated.
+    pub bytes: f64,
+    /// Blocks that were really seen.
+    pub samples: f64,
+}
+
+impl Amount {
+    /// Adds another.
+    pub fn add(&mut self, other: Amount) {
+        self.count += other.count;
+        self.bytes += other.bytes;
+        self.samples += other.samples;
+    }
+
+    /// Takes another away.
+    pub fn take(&mut self, other: Amount) {
+        self.add(Amount { count: -other.count, bytes: -other.bytes, samples: -other.samples });
+    }
+}
+
+/// One site in one interval.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SiteDelta {
+    /// Index of the site, in the order of their first allocation.
+    pub site: u32,
+    /// What was allocated.
+    pub allocated: Amount,
+    /// What was freed, by how many intervals ago it was allocated; 0 is this one. Ascending.
+    pub freed: Vec<(u32, Amount)>,
+}
+
+/// What changed over a span of time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// Every site that changed, ascending.
+    pub sites: Vec<SiteDelta>,
+    /// For every book that changed, ascending: how far its outstanding bytes went below what they are at the end.
+    pub dips: Vec<(u32, f64)>,
+}
+
+/// The books' changes over one interval, and what is new in them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Interval {
+    /// Stacks that are new, in the order of their numbers.
+    pub new_books: Vec<(Class, StackHandle)>,
+    /// Sites that are new, in the order of their numbers: the book and the size class.
+    pub new_sites: Vec<(u32, SizeClass)>,
+    /// What changed.
+    pub changes: Changes,
+    /// Heap, anonymous mappings and mappings of files since the attach, as of the end of the interval.
+    pub totals: [Sums; 3],
+}
+
+#[derive(Default)]
+struct Book {
+    live_bytes: f64,
+    low_bytes: f64,
+    touched: bool,
+}
+
+struct Site {
+    book: u32,
+    allocated: Amount,
+    freed: Vec<(u32, Amount)>,
+    touched: bool,
+}
+
+/// Books by class, stack and size class.
+#[derive(Default)]
+pub struct Ledger {
+    /// A boundary between size classes beside the powers of two: where `--min-size` divides.
+    divide: u64,
+    sites: Vec<Site>,
+    site_of: HashMap<(Class, StackHandle, SizeClass), u32>,
+    books: Vec<Book>,
+    book_of: HashMap<(Class, StackHandle), u32>,
+    touched_sites: Vec<u32>,
+    touched_books: Vec<u32>,
+    new_books: Vec<(Class, StackHandle)>,
+    new_sites: Vec<(u32, SizeClass)>,
+    /// Where the intervals end.
+    cuts: Vec<KernelTime>,
+    totals: [Sums; 3],
 }
 
 impl Ledger {
+    /// Books in which blocks below and from `divide` bytes are never in one size class.
+    pub fn new(divide: u64) -> Self {
+        Ledger { divide, ..Ledger::default() }
+    }
+
     /// Books one delta.
     pub fn apply(&mut self, delta: &Delta) {
-        self.stacks.entry((delta.class, delta.stack)).or_default().apply(delta);
-        match delta.class {
-            Class::Heap => self.heap.apply(delta),
-            Class::Mapping => self.mapped.apply(delta),
-            Class::FileMapping => self.file_mapped.apply(delta),
+        let class = SizeClass::of(delta.size, self.divide);
+        let interval = self.cuts.len() as u32;
+        let age = interval - self.interval_of(delta.born);
+        let index = self.site(delta.class, delta.stack, class);
+        let site = &mut self.sites[index as usize];
+        let samples = if delta.class == Class::Heap { 1.0 } else { delta.count };
+        let amount = Amount { count: delta.count, bytes: delta.bytes, samples };
+        if !site.touched {
+            site.touched = true;
+            self.touched_sites.push(index);
         }
+        let book = &mut self.books[site.book as usize];
+        if !book.touched {
+            book.touched = true;
+            book.low_bytes = book.live_bytes;
+            self.touched_books.push(site.book);
+        }
+        match delta.direction {
+            Direction::Allocated => {
+                site.allocated.add(amount);
+                book.live_bytes += delta.bytes;
+                // After a replacement this is the first moment that counts.
+                book.low_bytes = book.low_bytes.min(book.live_bytes);
+            }
+            Direction::Freed | Direction::Replaced => {
+                match site.freed.iter_mut().find(|(of, _)| *of == age) {
+                    Some((_, freed)) => freed.add(amount),
+                    None => site.freed.push((age, amount)),
+                }
+                book.live_bytes -= delta.bytes;
+                if delta.direction == Direction::Freed {
+                    book.low_bytes = book.low_bytes.min(book.live_bytes);
+                }
+            }
+        }
+        self.totals[delta.class as usize].apply(delta);
     }
 
     /// Totals of the heap.
     pub fn heap(&self) -> Sums {
-        self.heap
+        self.totals[Class::Heap as usize]
     }
 
-    /// Totals of anonymous mappings and the program break.
-    pub fn mapped(&self) -> Sums {
-        self.mapped
+    /// Where the running interval began; `None` while it is the first.
+    pub fn interval_began(&self) -> Option<KernelTime> {
+        self.cuts.last().copied()
     }
 
-    /// Totals of mappings of files.
-    pub fn file_mapped(&self) -> Sums {
-        self.file_mapped
-    }
-
-    /// Every stack, with the ages of what is outstanding at `now`; most live bytes first, then by handle.
-    pub fn rows(
-        &self,
-        blocks: &Blocks,
-        mappings: &Mappings,
-        filter: Filter,
-        now: KernelTime,
-    ) -> Vec<Row> {
-        let mut live: HashMap<(Class, StackHandle), Outstanding> = HashMap::new();
-        let mut add = |key, size: u64, bytes, count, born: KernelTime| {
-            let age = now.seconds_since(born);
-            if age >= filter.min_age_s && size >= filter.min_size {
-                let outstanding = live.entry(key).or_default();
-                outstanding.bytes += bytes;
-                outstanding.count += count;
-                outstanding.ages.push(age as f32);
-            }
-        };
-        for block in blocks.live() {
-            add((Class::Heap, block.stack), block.size, block.bytes, block.count, block.born);
-        }
-        for range in mappings.live() {
-            let bytes = range.bytes();
-            add((range.class, range.stack), bytes, bytes as f64, 1.0, range.time);
-        }
-        let mut rows: Vec<Row> = self
-            .stacks
-            .iter()
-            .map(|(key, sums)| {
-                let outstanding = live.remove(key).unwrap_or_default();
-                Row {
-                    class: key.0,
-                    stack: key.1,
-                    sums: *sums,
-                    live_bytes: outstanding.bytes,
-                    live_count: outstanding.count,
-                    live_samples: outstanding.ages.len() as u64,
-                    age_s: outstanding.ages(),
-                }
-            })
-            .collect();
-        rows.sort_by(|a, b| {
-            b.live_bytes
-                .total_cmp(&a.live_bytes)
-                .then(b.sums.alloc_bytes.total_cmp(&a.sums.alloc_bytes))
-                .then(a.stack.cmp(&b.stack))
+    /// Ends the running interval. Every delta so far must have been born before `end`, and every later one not.
+    pub fn cut(&mut self, end: KernelTime) -> Interval {
+        self.cuts.push(end);
+        self.touched_sites.sort_unstable();
+        self.touched_books.sort_unstable();
+        let sites = self.touched_sites.drain(..).map(|index| {
+            let site = &mut self.sites[index as usize];
+            site.touched = false;
+            let mut freed = std::mem::take(&mut site.freed);
+            freed.sort_unstable_by_key(|(age, _)| *age);
+            SiteDelta { site: index, allocated: std::mem::take(&mut site.allocated), freed }
         });
-        rows
+        let dips = self.touched_books.drain(..).map(|index| {
+            let book = &mut self.books[index as usize];
+            book.touched = false;
+            (index, (book.live_bytes - book.low_bytes).max(0.0))
+        });
+        Interval {
+            new_books: std::mem::take(&mut self.new_books),
+            new_sites: std::mem::take(&mut self.new_sites),
+            changes: Changes { sites: sites.collect(), dips: dips.collect() },
+            totals: self.totals,
+        }
+    }
+
+    fn interval_of(&self, born: KernelTime) -> u32 {
+        // Most blocks die young: the running interval and the one before need no search.
+        match self.cuts.as_slice() {
+            [] => 0,
+            [.., last] if *last <= born => self.cuts.len() as u32,
+            cuts => cuts.partition_point(|cut| *cut <= born) as u32,
+        }
+    }
+
+    fn site(&mut self, class: Class, stack: StackHandle, size_class: SizeClass) -> u32 {
+        if let Some(index) = self.site_of.get(&(class, stack, size_class)) {
+            return *index;
+        }
+        let book = *self.book_of.entry((class, stack)).or_insert_with(|| {
+            self.books.push(Book::default());
+            self.new_books.push((class, stack));
+            self.books.len() as u32 - 1
+        });
+        let index = self.sites.len() as u32;
+        let (allocated, freed) = (Amount::default(), Vec::new());
+        self.sites.push(Site { book, allocated, freed, touched: false });
+        self.new_sites.push((book, size_class));
+        self.site_of.insert((class, stack, size_class), index);
+        index
     }
 }
 
-#[derive(Default)]
-struct Outstanding {
-    bytes: f64,
-    count: f64,
-    ages: Vec<f32>,
+/// Blocks of similar size: from a power of two to just below the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SizeClass {
+    /// The smallest size, in bytes.
+    pub min_bytes: u64,
+    /// The largest.
+    pub max_bytes: u64,
 }
 
-impl Outstanding {
-    fn ages(mut self) -> Option<(f64, f64, f64)> {
-        if self.ages.is_empty() {
-            return None;
+impl SizeClass {
+    /// Sizes below this are one class.
+    const SMALLEST: u64 = 16;
+
+    /// The class of a block. One that reaches from below `divide` to above it is divided there.
+    pub fn of(size: u64, divide: u64) -> Self {
+        let (mut min_bytes, mut max_bytes) = match size.checked_ilog2() {
+            Some(power) if size >= Self::SMALLEST => (1 << power, u64::MAX >> (63 - power)),
+            _ => (0, Self::SMALLEST - 1),
+        };
+        if (min_bytes + 1..=max_bytes).contains(&divide) {
+            if size < divide {
+                max_bytes = divide - 1;
+            } else {
+                min_bytes = divide;
+            }
         }
-        self.ages.sort_by(f32::total_cmp);
-        let at = |i: usize| f64::from(self.ages[i]);
-        Some((at(0), at(self.ages.len() / 2), at(self.ages.len() - 1)))
+        SizeClass { min_bytes, max_bytes }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        track::{Change, NewBlock},
-        units::Address,
-    };
+    use crate::track::{Blocks, Change, NewBlock};
+    use crate::units::Address;
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn alloc(address: u64, size: u64, stack: u32, second: u64) -> Change {
-        Change::Alloc(NewBlock {
+    enum Step {
+        Alloc { address: u64, size: u64, stack: u32, at_s: u64 },
+        Free(u64),
+        Resize(u64, u64),
+        Cut(u64),
+    }
+    use Step::{Alloc, Cut, Free, Resize};
+
+    fn run(script: &[Step]) -> (Ledger, Vec<Interval>) {
+        let mut blocks = Blocks::new(KernelTime(0), usize::MAX);
+        let mut ledger = Ledger::new(0);
+        let mut intervals = Vec::new();
+        let block = |address, size, stack, at_s| NewBlock {
             address: Address(address),
             size,
             interval: 0,
             stack: StackHandle(stack),
-            time: KernelTime(second * SECOND),
-        })
-    }
-
-    fn run(script: &[Change]) -> (Ledger, Blocks) {
-        let (mut ledger, mut blocks) = (Ledger::default(), Blocks::new(KernelTime(0), usize::MAX));
-        for change in script {
-            blocks.apply(*change, &mut |delta| ledger.apply(&delta));
+            time: KernelTime(at_s * SECOND),
+        };
+        for step in script {
+            let tid = crate::units::Tid(1);
+            let changes = match step {
+                Alloc { address, size, stack, at_s } => {
+                    vec![Change::Alloc(block(*address, *size, *stack, *at_s))]
+                }
+                Free(address) => vec![Change::Free(Address(*address))],
+                // In place, by stack 1, in the second where the last cut was.
+                Resize(address, size) => vec![
+                    Change::ResizeBegin(tid, Address(*address)),
+                    Change::ResizeMoved(tid, block(*address, *size, 1, intervals.len() as u64)),
+                ],
+                Cut(at_s) => {
+                    intervals.push(ledger.cut(KernelTime(at_s * SECOND)));
+                    continue;
+                }
+            };
+            for change in changes {
+                blocks.apply(change, &mut |delta| ledger.apply(&delta));
+            }
         }
-        (ledger, blocks)
+        (ledger, intervals)
     }
 
-    /// Rows as text: stack, live bytes, live count, allocated bytes, ages.
-    fn check(script: &[Change], filter: Filter, expected: &[&str]) {
-        let (ledger, blocks) = run(script);
-        let rows = ledger.rows(&blocks, &Mappings::new(None, 10), filter, KernelTime(10 * SECOND));
-        let got: Vec<String> = rows
+    /// Every interval as `site+allocated/count -age:freed/count…` and `book dip`.
+    fn check(script: &[Step], expected: &[&str]) {
+        let (_, intervals) = run(script);
+        let shown: Vec<String> = intervals
             .iter()
-            .map(|r| {
-                format!(
-                    "{}: {}/{} of {} {:?}",
-                    r.stack.0, r.live_bytes, r.live_count, r.sums.alloc_bytes, r.age_s
-                )
+            .map(|interval| {
+                let mut words = Vec::new();
+                for delta in &interval.changes.sites {
+                    let a = delta.allocated;
+                    words.push(format!("{}+{}/{}", delta.site, a.bytes, a.count));
+                    for (age, freed) in &delta.freed {
+                        words.push(format!("-{age}:{}/{}", freed.bytes, freed.count));
+                    }
+                }
+                for (book, dip) in &interval.changes.dips {
+                    words.push(format!("b{book}v{dip}"));
+                }
+                words.join(" ")
             })
             .collect();
-        assert_eq!(got, expected);
+        assert_eq!(shown, expected);
+    }
+
+    fn alloc(address: u64, size: u64, stack: u32, at_s: u64) -> Step {
+        Alloc { address, size, stack, at_s }
     }
 
     #[test]
-    fn rows_are_sorted_and_know_their_ages() {
-        let script = [
-            alloc(1, 10, 7, 1),
-            alloc(2, 10, 7, 2),
-            alloc(3, 10, 7, 9),
-            alloc(4, 100, 8, 5),
-            alloc(5, 1, 9, 5),
-            Change::Free(Address(5)),
-        ];
+    fn frees_know_the_interval_of_their_birth() {
         check(
-            &script,
-            Filter::default(),
             &[
-                "8: 100/1 of 100 Some((5.0, 5.0, 5.0))",
-                "7: 30/3 of 30 Some((1.0, 8.0, 9.0))",
-                "9: 0/0 of 1 None",
+                alloc(1, 16, 7, 0),
+                alloc(2, 16, 7, 0),
+                Free(1),
+                Cut(1),
+                alloc(3, 16, 7, 1),
+                Cut(2),
+                Free(2),
+                Free(3),
+                Cut(3),
+                Cut(4),
             ],
+            &["0+32/2 -0:16/1 b0v16", "0+16/1 b0v16", "0+0/0 -1:16/1 -2:16/1 b0v0", ""],
         );
+    }
+
+    #[test]
+    fn sizes_are_sites_and_stacks_are_books() {
         check(
-            &script,
-            Filter { min_age_s: 6.0, min_size: 5 },
-            &["7: 20/2 of 30 Some((8.0, 9.0, 9.0))", "8: 0/0 of 100 None", "9: 0/0 of 1 None"],
+            &[
+                alloc(1, 16, 7, 0),
+                alloc(2, 17, 7, 0),
+                alloc(3, 32, 7, 0),
+                alloc(4, 5, 8, 0),
+                Cut(1),
+            ],
+            &["0+33/2 1+32/1 2+5/1 b0v65 b1v5"],
+        );
+    }
+
+    #[test]
+    fn a_resize_is_no_dip() {
+        check(
+            &[alloc(1, 100, 1, 0), Cut(1), Resize(1, 110), Cut(2), Resize(1, 300), Cut(3)],
+            &["0+100/1 b0v100", "0+110/1 -1:100/1 b0v10", "0+0/0 -1:110/1 1+300/1 b0v190"],
+        );
+        // Smaller than before: that is the low.
+        check(
+            &[alloc(1, 100, 1, 0), Cut(1), Resize(1, 70), Cut(2)],
+            &["0+100/1 b0v100", "0+70/1 -1:100/1 b0v0"],
         );
     }
 
     #[test]
     fn totals_and_the_peak() {
-        let (ledger, _) = run(&[
-            alloc(1, 10, 1, 0),
-            alloc(2, 20, 1, 0),
-            Change::Free(Address(1)),
-            alloc(3, 5, 2, 0),
-        ]);
+        let (ledger, _) =
+            run(&[alloc(1, 10, 1, 0), alloc(2, 20, 1, 0), Free(1), alloc(3, 5, 2, 0)]);
         let heap = ledger.heap();
         assert_eq!((heap.alloc_bytes, heap.free_bytes, heap.live_bytes()), (35.0, 10.0, 25.0));
         assert_eq!((heap.alloc_count, heap.free_count, heap.peak_live_bytes), (3.0, 1.0, 30.0));
-        assert_eq!(ledger.mapped(), Sums::default());
+    }
+
+    #[test]
+    fn size_classes() {
+        for (size, divide, expected) in [
+            (0, 0, (0, 15)),
+            (15, 0, (0, 15)),
+            (16, 0, (16, 31)),
+            (31, 0, (16, 31)),
+            (4096, 0, (4096, 8191)),
+            (u64::MAX, 0, (1 << 63, u64::MAX)),
+            (5000, 6000, (4096, 5999)),
+            (6000, 6000, (6000, 8191)),
+            (3000, 6000, (2048, 4095)),
+            (5, 10, (0, 9)),
+            (10, 10, (10, 15)),
+            (4096, 4096, (4096, 8191)),
+            (8191, 8191, (8191, 8191)),
+        ] {
+            let class = SizeClass::of(size, divide);
+            assert_eq!((class.min_bytes, class.max_bytes), expected, "{size} {divide}");
+        }
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    aggregate::Ledger,
+    aggregate::{Interval, Ledger},
     decode::{self, Backing, Block, Event, Origin, RawStack, ResizeEnd, StackKey, decode},
     modules::{Modules, Place},
     stacks::{Outer, StackHandle, Stacks},
@@ -24,11 +24,13 @@ pub struct Caps {
     pub ranges: usize,
     /// Nodes of the stack tree: about 24 bytes each.
     pub stack_nodes: usize,
+    /// Blocks below and from this size are booked apart; 0 for none.
+    pub divide: u64,
 }
 
 impl Default for Caps {
     fn default() -> Self {
-        Caps { blocks: 64 << 20, ranges: 1 << 20, stack_nodes: 8 << 20 }
+        Caps { blocks: 64 << 20, ranges: 1 << 20, stack_nodes: 8 << 20, divide: 0 }
     }
 }
 
@@ -72,6 +74,7 @@ pub struct Collector {
     pub counts: Counts,
     /// The first event's time.
     pub first_event: Option<KernelTime>,
+    began: KernelTime,
     unwinder: Unwinder,
     known: HashMap<StackKey, (StackHandle, Outer)>,
     /// A file was mapped, or a stack led into code that is not known: the mappings must be read again.
@@ -87,13 +90,14 @@ impl Collector {
         caps: Caps,
     ) -> Self {
         Collector {
-            ledger: Ledger::default(),
+            ledger: Ledger::new(caps.divide),
             blocks: Blocks::new(began, caps.blocks),
             mappings: Mappings::new(program_break, caps.ranges),
             stacks: Stacks::new(caps.stack_nodes),
             modules,
             counts: Counts::default(),
             first_event: None,
+            began,
             unwinder: Unwinder::default(),
             known: HashMap::new(),
             stale: false,
@@ -111,13 +115,24 @@ impl Collector {
         self.stale
     }
 
+    /// Ends the running interval of the books. What comes later counts to the next one, even when the
+    /// kernel part stamped it just before: it was not in the books yet.
+    pub fn cut(&mut self, now: KernelTime) -> Interval {
+        // Blocks know the millisecond of their birth: the boundary lies behind the running one.
+        let ms = now.0.saturating_sub(self.began.0) / 1_000_000 + 1;
+        self.ledger.cut(KernelTime(self.began.0 + ms * 1_000_000))
+    }
+
     /// Takes one record.
     pub fn take(&mut self, record: &[u8]) -> Course {
         self.counts.received += 1;
         match decode(record) {
-            Ok((origin, event)) => {
+            Ok((mut origin, event)) => {
                 self.counts.decoded += 1;
                 self.first_event.get_or_insert(origin.time);
+                if let Some(began) = self.ledger.interval_began() {
+                    origin.time = origin.time.max(began);
+                }
                 self.event(origin, event)
             }
             Err(error) => {

@@ -20,6 +20,7 @@ pub mod modules;
 pub mod output;
 pub mod pipeline;
 pub mod progress;
+pub mod recording;
 pub mod report;
 pub mod sink;
 pub mod source;

@@ -160,6 +160,18 @@ impl Modules {
         Some((range.end, module, start.wrapping_sub(module.stated(range.offset)?)))
     }
 
+    /// Where the code of a module is mapped: its first address, the first behind it, the file offset of the
+    /// first, and what to add to an address of the file to get one of the process.
+    pub fn span(&self, module: usize) -> Option<(u64, u64, u64, u64)> {
+        let own =
+            |(_, range): &(&u64, &Range)| matches!(range.what, What::Module(m) if m == module);
+        let mut ranges = self.ranges.iter().filter(own);
+        let (start, first) = ranges.next()?;
+        let end = ranges.map(|(_, range)| range.end).fold(first.end, u64::max);
+        let bias = start.wrapping_sub(self.modules[module].stated(first.offset)?);
+        Some((*start, end, first.offset, bias))
+    }
+
     fn add(
         &mut self,
         identity: (u64, u64),

@@ -24,8 +24,9 @@ use crate::{
     bpf::{Books, KernelError},
     capture::{CapturePlan, Session, Target, facts::Facts, urgent::Urgent},
     collect::{Caps, Collector, Course},
-    report::TimelinePoint,
-    source::{cgroup::MemoryCgroup, mappings::read_mappings, process::read_figures, roots::Roots},
+    recording::{Documents, Entry, Feed, Recorder, Room},
+    report::{TimelinePoint, account::Standing, ending, last_look::LastLook},
+    source::{mappings::read_mappings, process::count_descriptors, roots::Roots},
     units::{Address, KernelTime},
 };
 
@@ -40,6 +41,8 @@ pub enum Ended {
     Exited,
     /// The target runs another program.
     Exec,
+    /// The recording could not be written.
+    Unwritable,
 }
 
 impl Ended {
@@ -50,6 +53,7 @@ impl Ended {
             Ended::Interrupted => "interrupted",
             Ended::Exited => "exited",
             Ended::Exec => "exec",
+            Ended::Unwritable => "unwritable",
         }
     }
 }
@@ -77,8 +81,6 @@ pub struct Captured {
     pub facts: Facts,
     /// The kernel part's books, after the last event was read.
     pub books: Books,
-    /// Tracked bytes, RSS and cgroup usage over time.
-    pub timeline: Vec<TimelinePoint>,
     /// Why it ended.
     pub ended: Ended,
     /// When counting began and ended.
@@ -104,23 +106,23 @@ pub async fn run(
     roots: &Roots,
     plan: &CapturePlan,
     mut session: Session,
+    recorder: &Recorder,
     pulse: &watch::Sender<Pulse>,
     counting: impl FnOnce(&Session),
     mut interrupted: impl Future<Output = ()> + Unpin,
 ) -> Result<(Captured, Target), KernelError> {
     let exited = watch_exit(&session.target.pidfd).map_err(KernelError::Watch)?;
     let modules = std::mem::take(&mut session.modules);
-    let mut collector =
-        Collector::new(now(), modules, session.program_break.map(Address), Caps::default());
+    let caps = Caps { divide: plan.filter.min_size, ..Caps::default() };
+    let mut collector = Collector::new(now(), modules, session.program_break.map(Address), caps);
     // Before the first event: a busy target fills the ring buffer in the time that the tables take.
     collector.learn(&std::mem::take(&mut session.new_ranges));
-    let cgroup = MemoryCgroup::find(roots, plan.pid);
-    let mut timeline = Vec::new();
+    let mut feed = Feed::default();
     let mut pace = Pace::new(plan.ring_bytes as usize);
     let mut ticks = interval_at(TokioInstant::now(), plan.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let deadline = plan.duration.map(|duration| TokioInstant::now() + duration);
-    let (started, began) = (Instant::now(), now());
+    let began = now();
     session.attach_s = session.began.elapsed().as_secs_f64();
     session.kernel.set(plan.settings(session.stack_kind()))?;
     counting(&session);
@@ -144,16 +146,28 @@ pub async fn run(
                 }
             }
             Wake::Interval => {
-                let point = observe(&session, &collector, cgroup.as_ref(), started.elapsed());
-                let lost = session.kernel.books()?.sum(&memmgr_common::Counter::LOST);
-                pulse.send_replace(Pulse {
-                    elapsed: started.elapsed(),
-                    events: collector.counts.received,
-                    live_bytes: point.live_bytes,
-                    rss_bytes: point.rss_bytes,
-                    lost,
-                });
-                timeline.push(point);
+                let books = session.kernel.books()?;
+                // A disk that is behind makes intervals longer; events never wait for it.
+                match recorder.room() {
+                    Room::Here(permit) => {
+                        let hits = session.kernel.hits(session.plan.functions().len())?;
+                        let facts = Facts::of(&session, &hits);
+                        let span = (began, now());
+                        let standing = Standing {
+                            plan,
+                            facts: &facts,
+                            collector: &collector,
+                            books: &books,
+                            span,
+                            ended: None,
+                        };
+                        let observed = observe(roots, &session, &standing);
+                        pulse.send_replace(observed.pulse(&collector, &books));
+                        permit.send(observed.entry(&mut feed, &mut collector, span.1));
+                    }
+                    Room::Later => {}
+                    Room::Never => break Ended::Unwritable,
+                }
             }
             Wake::End(ended) => break ended,
         }
@@ -173,13 +187,22 @@ pub async fn run(
     while drain(roots, plan, &mut session, &mut collector, usize::MAX).0 > 0 {}
     let mut books = session.kernel.books()?;
     books.missed = missed;
-    timeline.push(observe(&session, &collector, cgroup.as_ref(), started.elapsed()));
+    let facts = Facts::of(&session, &hits);
+    let standing = Standing {
+        plan,
+        facts: &facts,
+        collector: &collector,
+        books: &books,
+        span: (began, end),
+        ended: Some(ended),
+    };
+    let observed = observe(roots, &session, &standing);
+    recorder.last(observed.entry(&mut feed, &mut collector, end)).await;
     let cpu_s = clock_seconds(ClockId::ProcessCPUTime);
     let captured = Captured {
         collector,
-        facts: Facts::of(&session, &hits),
+        facts,
         books,
-        timeline,
         ended,
         span: (began, end),
         captured_at: format_rfc3339_seconds(SystemTime::now()).to_string(),
@@ -216,22 +239,42 @@ fn drain(
     (bytes, Course::On)
 }
 
-fn observe(
-    session: &Session,
-    collector: &Collector,
-    cgroup: Option<&MemoryCgroup>,
-    elapsed: Duration,
-) -> TimelinePoint {
-    TimelinePoint {
-        t_s: elapsed.as_secs_f64(),
-        live_bytes: collector.ledger.heap().live_bytes() as u64,
+/// The figures of one moment.
+struct Observed {
+    point: TimelinePoint,
+    documents: Documents,
+}
+
+fn observe(roots: &Roots, session: &Session, standing: &Standing<'_>) -> Observed {
+    let dir = &session.target.dir;
+    let look = LastLook::brief(roots, dir);
+    let point = TimelinePoint {
+        t_s: standing.span.1.seconds_since(standing.span.0),
+        live_bytes: standing.collector.ledger.heap().live_bytes() as u64,
         // A target that has just ended has no RSS.
-        rss_bytes: read_figures(&session.target.dir)
-            .ok()
-            .and_then(|figures| figures.rss_bytes)
-            .unwrap_or(0),
-        cgroup_bytes: cgroup.and_then(MemoryCgroup::usage_bytes),
-        ..TimelinePoint::default()
+        rss_bytes: look.process.rss_bytes.unwrap_or(0),
+        cgroup_bytes: look.cgroup.as_ref().and_then(|cgroup| cgroup.usage_bytes),
+        swap_bytes: look.process.swap_bytes,
+        threads: look.process.threads,
+        descriptors: count_descriptors(dir),
+    };
+    let now = format_rfc3339_seconds(SystemTime::now()).to_string();
+    Observed { point, documents: ending::running(standing, now, look) }
+}
+
+impl Observed {
+    fn pulse(&self, collector: &Collector, books: &Books) -> Pulse {
+        Pulse {
+            elapsed: Duration::from_secs_f64(self.point.t_s),
+            events: collector.counts.received,
+            live_bytes: self.point.live_bytes,
+            rss_bytes: self.point.rss_bytes,
+            lost: books.sum(&memmgr_common::Counter::LOST),
+        }
+    }
+
+    fn entry(self, feed: &mut Feed, collector: &mut Collector, now: KernelTime) -> Entry {
+        feed.entry(collector, now, self.point, self.documents)
     }
 }
 

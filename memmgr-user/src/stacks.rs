@@ -1,6 +1,6 @@
 //! Stacks as a prefix tree of 32-bit handles: stacks that share their outer frames share the nodes.
 
-use std::hash::BuildHasher;
+use std::{collections::BTreeSet, hash::BuildHasher};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
@@ -86,6 +86,24 @@ impl Stacks {
             at = node.parent;
         }
         (frames, OUTERS[at.0 as usize])
+    }
+
+    /// Nodes in the order of their handles, without the first `skip`; those of the roots are none.
+    pub fn nodes_from(&self, skip: usize) -> impl Iterator<Item = crate::recording::Node> {
+        self.nodes.iter().enumerate().skip(OUTERS.len() + skip).map(|(handle, node)| {
+            crate::recording::Node {
+                handle: StackHandle(handle as u32),
+                parent: node.parent,
+                address: node.address,
+            }
+        })
+    }
+
+    /// Every distinct address.
+    pub fn addresses(&self) -> Vec<Address> {
+        let distinct: BTreeSet<Address> =
+            self.nodes.iter().skip(OUTERS.len()).map(|node| node.address).collect();
+        distinct.into_iter().collect()
     }
 
     fn child(&mut self, parent: StackHandle, address: Address) -> Option<StackHandle> {

@@ -9,11 +9,10 @@ use memmgr::{
     capture::{CapturePlan, Selection, StackOption, facts::Facts, stack_choice::Choice},
     collect::{Caps, Collector, Course},
     modules::Modules,
-    pipeline::{Captured, Ended},
+    pipeline::Ended,
+    recording::{Ending, Feed, Query, Recording},
     report::{
-        Frame, Report, StackChoice,
-        build::{Snapshot, build},
-        last_look::LastLook,
+        Frame, Report, TimelinePoint, account::Standing, build::build, ending, last_look::LastLook,
     },
     source::identity::{Identity, State},
     symbolize::Symbols,
@@ -123,29 +122,31 @@ fn run(script: &str, interval: u64, lost: &[(Counter, u64)]) -> (Report, bool) {
     ];
     figures.extend_from_slice(lost);
     let selection = if interval == 0 { Selection::Exact } else { Selection::Sample { interval } };
-    let captured = Captured {
-        collector,
-        facts: facts(),
-        books: Books::with(&figures),
-        timeline: Vec::new(),
-        ended: if exec { Ended::Exec } else { Ended::Duration },
-        span: (began, KernelTime(time)),
-        captured_at: "2026-01-01T00:00:00Z".into(),
-        detach_s: 0.0,
-        cpu_s: 0.0,
-    };
+    let end = KernelTime(time);
     let plan = plan(selection);
-    let snapshot = Snapshot::take(&captured, plan.filter);
-    let symbols: Symbols = snapshot
-        .addresses()
-        .into_iter()
-        .map(|address| {
-            let function = Some(format!("f{:x}", address.0));
-            (address, vec![Frame { function, module: Some("prog".into()), ..Frame::default() }])
-        })
-        .collect();
-    let report =
-        build(&plan, &captured, &snapshot, &symbols, StackChoice::default(), LastLook::default());
+    let (facts, books) = (facts(), Books::with(&figures));
+    let ended = if exec { Ended::Exec } else { Ended::Duration };
+    let standing = Standing {
+        plan: &plan,
+        facts: &facts,
+        collector: &collector,
+        books: &books,
+        span: (began, end),
+        ended: Some(ended),
+    };
+    let documents = ending::running(&standing, "2026-01-01T00:00:00Z".into(), LastLook::default());
+    let symbols = collector.stacks.addresses().into_iter().map(|address| {
+        let function = Some(format!("f{:x}", address.0));
+        (address, vec![Frame { function, module: Some("prog".into()), ..Frame::default() }])
+    });
+    let frames: Vec<_> = symbols.collect();
+    let point = TimelinePoint { t_s: end.seconds_since(began), ..TimelinePoint::default() };
+    let mut recording = Recording::in_memory(plan.count_scale()).expect("a recording in memory");
+    let entry = Feed::default().entry(&mut collector, end, point, documents.clone());
+    recording.write(&entry).expect("an interval");
+    recording.finish(&Ending { documents, frames }).expect("an end");
+    let recorded = recording.read(&Query::default()).expect("what was written");
+    let report = build(&recorded, &Symbols::new(), Filter::default());
     (report, exec)
 }
 

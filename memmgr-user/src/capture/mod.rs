@@ -71,6 +71,14 @@ pub struct CapturePlan {
 }
 
 impl CapturePlan {
+    /// Units in which a recording counts blocks: whole ones, or for estimates a 256th.
+    pub fn count_scale(&self) -> u32 {
+        match self.selection {
+            Selection::Exact => 1,
+            Selection::Sample { .. } => 256,
+        }
+    }
+
     /// The settings of the kernel part while capturing.
     pub fn settings(&self, stack: StackKind) -> Settings {
         let (mode, sample_interval) = match self.selection {

@@ -60,11 +60,16 @@ pub fn describe(choice: &Choice, plan: &CapturePlan, modules: &Modules) -> Stack
             .to_owned(),
         })
         .collect();
+    StackChoice { files, ..brief(choice, plan) }
+}
+
+/// The choice for the report, without the files.
+pub fn brief(choice: &Choice, plan: &CapturePlan) -> StackChoice {
     let (kind, bytes) = match choice.kind {
         StackKind::FramePointers => ("fp", 0),
         StackKind::Copy => ("dwarf", plan.stack_bytes),
     };
-    StackChoice { kind: kind.into(), bytes, why: choice.why.clone(), files }
+    StackChoice { kind: kind.into(), bytes, why: choice.why.clone(), files: Vec::new() }
 }
 
 fn unwind(module: &crate::modules::Module) -> Unwind {

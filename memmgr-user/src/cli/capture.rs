@@ -15,16 +15,13 @@ use memmgr::{
     capture::{AttachError, CapturePlan, Selection, Session, Target, TargetError, stack_choice},
     escape::Safe,
     output::Output,
-    pipeline::{self, Captured, Pulse},
+    pipeline::{self, Captured, Ended, Pulse},
     progress,
-    report::{
-        Report, SCHEMA,
-        build::{Snapshot, build},
-        last_look::LastLook,
-    },
+    recording::{Ending, Query, Recorder, Recording},
+    report::{Report, SCHEMA, account::Standing, build::build, ending, last_look::LastLook},
     sink::{Format, RenderOptions, leaks_table, render},
     source::roots::Roots,
-    symbolize::symbolize,
+    symbolize::{Symbols, symbolize},
     units::human_bytes,
 };
 
@@ -55,30 +52,45 @@ pub fn run(job: &Job, show: Show) -> anyhow::Result<()> {
 /// Attaches, captures and builds the report.
 pub fn capture(plan: &CapturePlan) -> anyhow::Result<Report> {
     let roots = Roots::default();
+    let recording = Recording::in_memory(plan.count_scale())?;
     let session = Session::attach(&roots, plan)?;
+    let recording = record(&roots, plan, session, recording)?;
+    let query = Query { filter: plan.filter, ..Query::default() };
+    Ok(build(&recording.read(&query)?, &Symbols::new(), plan.filter))
+}
+
+/// Captures into a recording, symbols and all.
+pub fn record(
+    roots: &Roots,
+    plan: &CapturePlan,
+    session: Session,
+    recording: Recording,
+) -> anyhow::Result<Recording> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .context("memmgr's threads could not be started")?;
-    let (captured, target) = runtime.block_on(follow(&roots, plan, session))?;
+    let recorder = Recorder::start(recording).context("memmgr's threads could not be started")?;
+    let (captured, target) = runtime.block_on(follow(roots, plan, session, &recorder))?;
     // Figures first: symbolizing takes a while, and the target goes on living.
-    let last = LastLook::take(&roots, &target.dir);
-    let snapshot = Snapshot::take(&captured, plan.filter);
+    let last = LastLook::take(roots, &target.dir);
     let modules = &captured.collector.modules;
-    let symbols = symbolize(modules, plan.pid, &roots.proc, &snapshot.addresses());
+    let symbols = symbolize(modules, plan.pid, &roots.proc, &captured.collector.stacks.addresses());
     let stack = stack_choice::describe(&captured.facts.stack, plan, modules);
-    let report = build(plan, &captured, &snapshot, &symbols, stack, last);
-    if report.capture.accounting.seen == 0 && report.target.ended == "exited" {
+    let standing = Standing::of(plan, &captured);
+    let documents = ending::ended(&standing, &captured, stack, &symbols, last);
+    if documents.capture.accounting.seen == 0 && captured.ended == Ended::Exited {
         return Err(AttachError::Target(TargetError::Ended(plan.pid)).into());
     }
-    Ok(report)
+    Ok(recorder.finish(&Ending { documents, frames: symbols.into_iter().collect() })?)
 }
 
 async fn follow(
     roots: &Roots,
     plan: &CapturePlan,
     session: Session,
+    recorder: &Recorder,
 ) -> anyhow::Result<(Captured, Target)> {
     let (pulse, pulses) = watch::channel(Pulse::default());
     let shown = tokio::spawn(progress::show(pulses, plan.duration));
@@ -94,7 +106,8 @@ async fn follow(
     });
     // Said only now: who waits for this line may rely on every call from here on, and on Ctrl-C.
     let counting = |session: &Session| eprintln!("{}", attached(plan, session));
-    let captured = pipeline::run(roots, plan, session, &pulse, counting, interrupted).await;
+    let captured =
+        pipeline::run(roots, plan, session, recorder, &pulse, counting, interrupted).await;
     drop(pulse);
     shown.await.context("the progress line failed")?;
     Ok(captured?)

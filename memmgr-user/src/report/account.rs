@@ -3,9 +3,12 @@
 use memmgr_common::Counter;
 
 use crate::{
-    capture::{CapturePlan, Selection},
-    pipeline::Captured,
+    bpf::Books,
+    capture::{CapturePlan, Selection, facts::Facts},
+    collect::Collector as Collecting,
+    pipeline::{Captured, Ended},
     source::cgroup_path::memory_membership,
+    units::KernelTime,
 };
 
 use super::{
@@ -13,9 +16,40 @@ use super::{
     last_look::LastLook,
 };
 
+/// A capture as it stands, while it runs or when it has ended.
+#[derive(Clone, Copy)]
+pub struct Standing<'a> {
+    /// What was asked for.
+    pub plan: &'a CapturePlan,
+    /// What the session is.
+    pub facts: &'a Facts,
+    /// The collector.
+    pub collector: &'a Collecting,
+    /// The kernel part's books.
+    pub books: &'a Books,
+    /// When counting began, and now or when it ended.
+    pub span: (KernelTime, KernelTime),
+    /// Why it ended.
+    pub ended: Option<Ended>,
+}
+
+impl<'a> Standing<'a> {
+    /// A capture that has ended.
+    pub fn of(plan: &'a CapturePlan, captured: &'a Captured) -> Self {
+        Standing {
+            plan,
+            facts: &captured.facts,
+            collector: &captured.collector,
+            books: &captured.books,
+            span: captured.span,
+            ended: Some(captured.ended),
+        }
+    }
+}
+
 /// The target, its allocators, and what is not covered.
-pub(super) fn target(captured: &Captured, stack: &StackChoice, last: &LastLook) -> Target {
-    let facts = &captured.facts;
+pub(super) fn target(captured: &Standing<'_>, stack: &StackChoice, last: &LastLook) -> Target {
+    let facts = captured.facts;
     let identity = &facts.identity;
     let mut not_covered = facts.not_covered.clone();
     if captured.collector.counts.forks > 0 {
@@ -58,14 +92,15 @@ pub(super) fn target(captured: &Captured, stack: &StackChoice, last: &LastLook) 
             .unwrap_or_default(),
         container_id: identity.container_id.clone(),
         threads: last.process.threads.unwrap_or(identity.threads),
-        ended: captured.ended.name().to_owned(),
+        ended: captured.ended.map_or("unfinished", Ended::name).to_owned(),
         allocators: facts.allocators.clone(),
         not_covered,
     }
 }
 
 /// How it was captured.
-pub(super) fn capture(plan: &CapturePlan, captured: &Captured, stack: StackChoice) -> Capture {
+pub(super) fn capture(captured: &Standing<'_>, stack: StackChoice) -> Capture {
+    let plan = captured.plan;
     let duration_s = captured.span.1.seconds_since(captured.span.0);
     let (mode, sample_interval_bytes) = match plan.selection {
         Selection::Exact => ("exact", 0),
@@ -96,8 +131,8 @@ pub(super) fn capture(plan: &CapturePlan, captured: &Captured, stack: StackChoic
     }
 }
 
-fn accounting(captured: &Captured) -> Accounting {
-    let (books, counts) = (&captured.books, &captured.collector.counts);
+fn accounting(captured: &Standing<'_>) -> Accounting {
+    let (books, counts) = (captured.books, &captured.collector.counts);
     Accounting {
         seen: books.get(Counter::Seen),
         filtered: books.sum(&Counter::FILTERED),
@@ -111,8 +146,8 @@ fn accounting(captured: &Captured) -> Accounting {
     }
 }
 
-fn loss(captured: &Captured) -> Loss {
-    let (books, counts) = (&captured.books, &captured.collector.counts);
+fn loss(captured: &Standing<'_>) -> Loss {
+    let (books, counts) = (captured.books, &captured.collector.counts);
     let anomalies = captured.collector.blocks.anomalies();
     Loss {
         ring_full: books.sum(&[

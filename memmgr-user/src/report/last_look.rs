@@ -27,18 +27,26 @@ pub struct LastLook {
 }
 
 impl LastLook {
+    /// What is cheap to read, for every interval.
+    pub fn brief(roots: &Roots, dir: &ProcessDir) -> Self {
+        LastLook {
+            process: read_figures(dir).unwrap_or_default(),
+            cgroup: read_cgroup(roots, dir.pid()),
+            host: read_host(roots).unwrap_or_default(),
+            ..LastLook::default()
+        }
+    }
+
     /// Reads all of it. What cannot be read is absent: the target may have ended.
     pub fn take(roots: &Roots, dir: &ProcessDir) -> Self {
-        let mut process = read_figures(dir).unwrap_or_default();
-        if let Err(error) = add_costly_figures(dir, &mut process) {
+        let mut look = Self::brief(roots, dir);
+        if let Err(error) = add_costly_figures(dir, &mut look.process) {
             tracing::debug!("{error}");
         }
         LastLook {
-            process,
-            cgroup: read_cgroup(roots, dir.pid()),
-            host: read_host(roots).unwrap_or_default(),
             mappings: read_mapping_figures(dir).unwrap_or_default(),
             stack_pointers: read_stack_pointers(dir).unwrap_or_default(),
+            ..look
         }
     }
 }

@@ -4,8 +4,9 @@
 //! times are seconds, counts are counts. Text that came from the target (names, paths, symbols) is
 //! stored as it was found and is hostile until a sink escapes it for the place it goes to.
 
-mod account;
+pub mod account;
 pub mod build;
+pub mod ending;
 mod figures;
 pub mod last_look;
 pub mod reconcile;
@@ -302,7 +303,7 @@ pub struct Stack {
     pub cut: Option<String>,
     /// The finding about this stack, by its index in `findings`.
     pub finding: Option<u32>,
-    /// The same figures by size of the block, smallest first; empty for mappings.
+    /// The same figures by size of the block, smallest first.
     #[serde(default)]
     pub sizes: Vec<SizeClass>,
     /// How its outstanding bytes moved.

@@ -1,6 +1,10 @@
 //! The same bytes seen another way: by function, by file, by size of the block.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+
 use serde::{Deserialize, Serialize};
+
+use super::Stack;
 
 /// Bytes by function.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,10 +49,13 @@ pub struct Module {
     pub total_alloc_bytes: u64,
 }
 
-/// Heap blocks of one size class: more than half of `max_bytes`, and at most that. Classes are powers of two.
+/// Blocks of similar size: from a power of two to just below the next. For mappings the length that was mapped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SizeClass {
-    /// The largest size in this class, in bytes asked for; 16 also holds everything smaller.
+    /// The smallest size in this class, in bytes asked for.
+    #[serde(default)]
+    pub min_bytes: u64,
+    /// The largest.
     pub max_bytes: u64,
     /// Blocks outstanding.
     pub live_count: u64,
@@ -58,4 +65,130 @@ pub struct SizeClass {
     pub alloc_count: u64,
     /// Bytes allocated.
     pub alloc_bytes: u64,
+}
+
+/// Heap bytes by function: a function counts once a stack however often it stands in it.
+pub(super) fn functions(stacks: &[Stack]) -> Vec<Function> {
+    let mut functions: HashMap<(&str, &str), Function> = HashMap::new();
+    for stack in stacks.iter().filter(|stack| stack.class == "heap") {
+        let mut seen = HashSet::new();
+        for (depth, frame) in stack.frames.iter().enumerate() {
+            let Some(name) = frame.function.as_deref() else { continue };
+            let module = frame.module.as_deref().unwrap_or_default();
+            let entry = functions.entry((name, module)).or_insert_with(|| Function {
+                function: name.to_owned(),
+                module: module.to_owned(),
+                ..Function::default()
+            });
+            if depth == 0 {
+                entry.self_live_bytes += stack.live_bytes;
+                entry.self_alloc_bytes += stack.alloc_bytes;
+            }
+            if seen.insert((name, module)) {
+                entry.total_live_bytes += stack.live_bytes;
+                entry.total_alloc_bytes += stack.alloc_bytes;
+            }
+        }
+    }
+    let mut functions: Vec<Function> = functions.into_values().collect();
+    functions.sort_by(|a, b| {
+        (b.total_live_bytes, b.total_alloc_bytes, &a.function, &a.module).cmp(&(
+            a.total_live_bytes,
+            a.total_alloc_bytes,
+            &b.function,
+            &b.module,
+        ))
+    });
+    functions
+}
+
+/// Adds heap bytes to the modules: a module counts once a stack. Those that hold none keep their zeros.
+pub(super) fn modules(mut modules: Vec<Module>, stacks: &[Stack]) -> Vec<Module> {
+    let mut index: HashMap<String, usize> =
+        modules.iter().enumerate().map(|(i, module)| (module.path.clone(), i)).collect();
+    for stack in stacks.iter().filter(|stack| stack.class == "heap") {
+        let mut seen = HashSet::new();
+        for (depth, frame) in stack.frames.iter().enumerate() {
+            let Some(path) = frame.module.as_deref() else { continue };
+            let at = *index.entry(path.to_owned()).or_insert_with(|| {
+                modules.push(Module { path: path.to_owned(), ..Module::default() });
+                modules.len() - 1
+            });
+            let module = &mut modules[at];
+            if depth == 0 {
+                module.self_live_bytes += stack.live_bytes;
+                module.self_alloc_bytes += stack.alloc_bytes;
+            }
+            if seen.insert(at) {
+                module.total_live_bytes += stack.live_bytes;
+                module.total_alloc_bytes += stack.alloc_bytes;
+            }
+        }
+    }
+    modules.sort_by(|a, b| {
+        (b.total_live_bytes, b.total_alloc_bytes, &a.path).cmp(&(
+            a.total_live_bytes,
+            a.total_alloc_bytes,
+            &b.path,
+        ))
+    });
+    modules
+}
+
+/// Heap bytes by size class.
+pub(super) fn sizes(stacks: &[Stack]) -> Vec<SizeClass> {
+    let mut sizes: BTreeMap<(u64, u64), SizeClass> = BTreeMap::new();
+    let heap = stacks.iter().filter(|stack| stack.class == "heap");
+    for size in heap.flat_map(|stack| &stack.sizes) {
+        let sum = sizes.entry((size.min_bytes, size.max_bytes)).or_insert_with(|| SizeClass {
+            min_bytes: size.min_bytes,
+            max_bytes: size.max_bytes,
+            ..SizeClass::default()
+        });
+        sum.live_count += size.live_count;
+        sum.live_bytes += size.live_bytes;
+        sum.alloc_count += size.alloc_count;
+        sum.alloc_bytes += size.alloc_bytes;
+    }
+    sizes.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Frame;
+
+    fn frame(function: &str) -> Frame {
+        Frame { function: Some(function.into()), module: Some("m".into()), ..Frame::default() }
+    }
+
+    #[test]
+    fn a_recursive_function_counts_once_a_stack() {
+        let stack = |names: &[&str], live_bytes, class: &str| Stack {
+            class: class.into(),
+            live_bytes,
+            alloc_bytes: live_bytes * 2,
+            frames: names.iter().map(|name| frame(name)).collect(),
+            ..Stack::default()
+        };
+        let stacks = [
+            stack(&["leaf", "walk", "walk", "main"], 10, "heap"),
+            stack(&["walk", "main"], 5, "heap"),
+            stack(&["mmap", "main"], 1000, "mapping"),
+        ];
+        let got: Vec<String> = functions(&stacks)
+            .iter()
+            .map(|f| {
+                format!(
+                    "{} {}/{} {}/{}",
+                    f.function,
+                    f.self_live_bytes,
+                    f.total_live_bytes,
+                    f.self_alloc_bytes,
+                    f.total_alloc_bytes
+                )
+            })
+            .collect();
+        assert_eq!(got, ["main 0/15 0/30", "walk 5/15 10/30", "leaf 10/10 20/20"]);
+    }
 }

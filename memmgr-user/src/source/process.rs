@@ -70,6 +70,16 @@ pub fn add_costly_figures(dir: &ProcessDir, process: &mut Process) -> Result<(),
     Ok(())
 }
 
+/// Open descriptors of the process: since 6.2 the kernel tells their number as the size of the
+/// directory (fs/proc/fd.c, f1f1f2569901); before, the entries are counted.
+pub fn count_descriptors(dir: &ProcessDir) -> Option<u64> {
+    let path = dir.path().join("fd");
+    match std::fs::metadata(&path).ok()?.len() {
+        0 => Some(std::fs::read_dir(&path).ok()?.count() as u64),
+        count => Some(count),
+    }
+}
+
 /// Where the threads' stacks are, as far as the kernel tells without disturbing them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StackPointers {

@@ -70,7 +70,7 @@ impl Blocks {
             },
             Change::ResizeBegin(tid, address) => {
                 // A begin without its end: the end was lost. What it held is given up with it.
-                self.give_up(tid, out);
+                self.give_up(tid, Direction::Freed, out);
                 let block = self.live.remove(address).map(|packed| (address, packed));
                 if block.is_none() {
                     self.anomalies.unknown_free += 1;
@@ -90,9 +90,9 @@ impl Blocks {
                 Some(None) => self.anomalies.unknown_free -= 1,
                 None => {}
             },
-            Change::ResizeGone(tid) => self.give_up(tid, out),
+            Change::ResizeGone(tid) => self.give_up(tid, Direction::Freed, out),
             Change::ResizeMoved(tid, block) => {
-                self.give_up(tid, out);
+                self.give_up(tid, Direction::Replaced, out);
                 self.insert(block, out);
             }
         }
@@ -134,9 +134,9 @@ impl Blocks {
         }
     }
 
-    fn give_up(&mut self, tid: Tid, out: &mut impl FnMut(Delta)) {
+    fn give_up(&mut self, tid: Tid, direction: Direction, out: &mut impl FnMut(Delta)) {
         if let Some(Some((_, packed))) = self.aside.remove(&tid) {
-            out(self.delta(packed, Direction::Freed));
+            out(self.delta(packed, direction));
         }
     }
 
@@ -148,6 +148,8 @@ impl Blocks {
             direction,
             bytes: block.bytes,
             count: block.count,
+            size: block.size,
+            born: block.born,
         }
     }
 
@@ -214,7 +216,7 @@ mod tests {
         for change in script {
             blocks.apply(*change, &mut |delta| match delta.direction {
                 Direction::Allocated => allocated += delta.bytes,
-                Direction::Freed => freed += delta.bytes,
+                Direction::Freed | Direction::Replaced => freed += delta.bytes,
             });
         }
         let mut live = std::collections::BTreeMap::new();

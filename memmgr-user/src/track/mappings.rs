@@ -19,6 +19,8 @@ struct Mapped {
     class: Class,
     stack: StackHandle,
     time: KernelTime,
+    /// Bytes that were mapped with it, of which parts may be gone.
+    size: u64,
 }
 
 /// A live range.
@@ -90,9 +92,9 @@ impl Mappings {
         for piece in self.carve(start.0, end) {
             out(piece.freed());
         }
-        let mapped = Mapped { end, class, stack, time };
+        let mapped = Mapped { end, class, stack, time, size: end - start.0 };
         let piece = Piece { start: start.0, range: mapped, ranges: 1 };
-        out(Delta { direction: Direction::Allocated, ..piece.freed() });
+        out(piece.delta(Direction::Allocated));
         if self.live.len() >= self.most_ranges {
             self.table_full += 1;
             out(piece.freed());
@@ -110,8 +112,12 @@ impl Mappings {
 
     /// The range is gone.
     pub fn commit(&mut self, tid: Tid, out: &mut impl FnMut(Delta)) {
+        self.give_back(tid, Direction::Freed, out);
+    }
+
+    fn give_back(&mut self, tid: Tid, direction: Direction, out: &mut impl FnMut(Delta)) {
         for piece in self.aside.remove(&tid).unwrap_or_default() {
-            out(piece.freed());
+            out(piece.delta(direction));
         }
     }
 
@@ -134,7 +140,7 @@ impl Mappings {
     ) {
         let class =
             self.aside.get(&tid).and_then(|pieces| pieces.first()).map(|piece| piece.range.class);
-        self.commit(tid, out);
+        self.give_back(tid, Direction::Replaced, out);
         if let Some(class) = class {
             self.map(start, length, class, stack, time, out);
         }
@@ -211,9 +217,13 @@ fn page_end(start: u64, length: u64) -> u64 {
 
 impl Piece {
     fn freed(&self) -> Delta {
-        let Mapped { end, class, stack, .. } = self.range;
+        self.delta(Direction::Freed)
+    }
+
+    fn delta(&self, direction: Direction) -> Delta {
+        let Mapped { end, class, stack, time, size } = self.range;
         let (bytes, count) = ((end - self.start) as f64, f64::from(self.ranges));
-        Delta { class, stack, direction: Direction::Freed, bytes, count }
+        Delta { class, stack, direction, bytes, count, size, born: time }
     }
 }
 
@@ -237,7 +247,7 @@ mod tests {
                 allocated_bytes += delta.bytes;
                 ranges += delta.count;
             }
-            Direction::Freed => {
+            Direction::Freed | Direction::Replaced => {
                 freed_bytes += delta.bytes;
                 ranges -= delta.count;
             }

@@ -29,6 +29,9 @@ pub enum Class {
 }
 
 impl Class {
+    /// Every class.
+    pub const ALL: [Class; 3] = [Class::Heap, Class::Mapping, Class::FileMapping];
+
     /// The name in the report.
     pub fn name(self) -> &'static str {
         match self {
@@ -84,6 +87,10 @@ pub struct Delta {
     pub bytes: f64,
     /// Blocks that the block stands for.
     pub count: f64,
+    /// Bytes asked for when it was allocated: what its size class is.
+    pub size: u64,
+    /// When it was allocated.
+    pub born: KernelTime,
 }
 
 /// Which way memory went.
@@ -93,6 +100,8 @@ pub enum Direction {
     Allocated,
     /// Back.
     Freed,
+    /// Back, and what took its place follows at once: a resize. Between the two nothing was outstanding less.
+    Replaced,
 }
 
 /// What does not fit the rules. None of it changes live bytes by itself.

@@ -1,0 +1,463 @@
+//! Reading: the figures of a recording at one moment, or between two.
+
+use std::collections::{HashMap, HashSet};
+
+use rusqlite::OptionalExtension;
+
+use super::{
+    Documents, Location, ModuleRecord, Recording, changes, class_of,
+    level::{LEVELS, span},
+    outer_of,
+    schema::{RecordingError, shown},
+    series::{Bucket, MOST_WINDOWS, Series, cover},
+};
+use crate::{
+    aggregate::{Amount, Filter, SizeClass},
+    history::{StackHistory, Windows},
+    report::{Frame, TimelinePoint, Totals},
+    stacks::{Outer, StackHandle},
+    track::Class,
+    units::Address,
+};
+
+/// Points of a timeline at most; more tell a person nothing.
+const MOST_POINTS: usize = 1_200;
+
+/// What of a recording is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Query {
+    /// Only what was allocated after this moment, in seconds since counting began.
+    pub since_s: Option<f64>,
+    /// As of this moment; else of the end.
+    pub until_s: Option<f64>,
+    /// Which outstanding blocks.
+    pub filter: Filter,
+}
+
+/// One stack at that moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StackRecord {
+    /// Its number in the recording.
+    pub book: u32,
+    /// Kind of memory.
+    pub class: Class,
+    /// Return addresses, leaf first.
+    pub addresses: Vec<Address>,
+    /// How the stack ends.
+    pub outer: Outer,
+    /// Outstanding, as far as the filter shows it.
+    pub live: Amount,
+    /// Allocated.
+    pub allocated: Amount,
+    /// Both by size, smallest first.
+    pub sizes: Vec<(SizeClass, Amount, Amount)>,
+    /// Ages of what is outstanding in seconds: youngest, median, oldest; as exact as an interval.
+    pub age_s: Option<(f64, f64, f64)>,
+    sites: Vec<u32>,
+}
+
+/// What a recording holds of that moment.
+pub struct Recorded {
+    /// Everything that is not by stack.
+    pub documents: Documents,
+    /// Whether the capture ended as it should: false while it is written, and for ever after a kill -9.
+    pub ended: bool,
+    /// Whether the moment is the last of the recording.
+    pub latest: bool,
+    /// Seconds since counting began.
+    pub duration_s: f64,
+    /// Heap, anonymous mappings, mappings of files.
+    pub totals: [Totals; 3],
+    /// The windows of the histories; none between two moments.
+    pub windows: Windows,
+    /// Figures over time.
+    pub timeline: Vec<TimelinePoint>,
+    /// The files with code.
+    pub modules: Vec<ModuleRecord>,
+    /// What is known about every address.
+    pub frames: HashMap<Address, Vec<Frame>>,
+    /// Where the others are.
+    pub unresolved: Vec<Location>,
+    stacks: Vec<StackRecord>,
+    series: Series,
+}
+
+impl Recorded {
+    /// Every stack, most outstanding bytes first.
+    pub fn stacks(&self) -> &[StackRecord] {
+        &self.stacks
+    }
+
+    /// How a stack's bytes moved.
+    pub fn history(&self, stack: &StackRecord) -> StackHistory {
+        self.series.history(stack.class, stack.book, &stack.sites, &self.windows)
+    }
+}
+
+impl Recording {
+    /// Reads it.
+    pub fn read(&self, query: &Query) -> Result<Recorded, RecordingError> {
+        // One transaction: a writer may go on, and this sees one moment.
+        let transaction = self.connection.unchecked_transaction().map_err(|e| self.error(&e))?;
+        let recorded = self.read_moment(query);
+        drop(transaction);
+        recorded
+    }
+
+    fn read_moment(&self, query: &Query) -> Result<Recorded, RecordingError> {
+        let sqlite = |error: rusqlite::Error| self.error(&error);
+        let (points, mut totals) = self.points().map_err(sqlite)?;
+        let (Some(first), Some(last)) = (points.first(), points.last()) else {
+            return Err(RecordingError::Empty(shown(&self.path)));
+        };
+        let (first, last) = (first.t_s, last.t_s);
+        let moment = |asked: f64| {
+            let distance = last / points.len() as f64;
+            if asked < 0.0 || asked > last + distance {
+                return Err(RecordingError::NoSuchMoment(shown(&self.path), first, last, asked));
+            }
+            // The nearest end of an interval; 0 is before the first.
+            let after = points.partition_point(|point| point.t_s < asked);
+            let before = after.checked_sub(1).map_or(0.0, |at| points[at].t_s);
+            let nearer_before =
+                points.get(after).is_none_or(|point| asked - before < point.t_s - asked);
+            Ok(if nearer_before { after } else { after + 1 } as u32)
+        };
+        let intervals = query.until_s.map_or(Ok(points.len() as u32), moment)?;
+        let since = query.since_s.map(moment).transpose()?;
+        if intervals == 0 {
+            let asked = query.until_s.unwrap_or(0.0);
+            return Err(RecordingError::NoSuchMoment(shown(&self.path), first, last, asked));
+        }
+
+        let there = self.buckets_there().map_err(sqlite)?;
+        let (buckets, window) = self.choose(intervals, since, &there, &points)?;
+        let ends: Vec<f64> =
+            buckets.iter().map(|bucket| points[bucket.end() as usize - 1].t_s).collect();
+        let sites = self.sites().map_err(sqlite)?;
+        let born_after = since
+            .map_or(0, |since| buckets.partition_point(|bucket| bucket.first() < since) as u32);
+        let book_of = sites.iter().map(|(book, _)| *book).collect();
+        let mut series = Series::new(buckets, window, born_after, book_of);
+        for index in 0..series.buckets.len() {
+            let bytes = self.changes(series.buckets[index]).map_err(sqlite)?;
+            let changes = changes::decode(&bytes, self.scale);
+            changes.ok().and_then(|changes| series.add(index, &changes)).ok_or_else(|| {
+                RecordingError::Damaged(shown(&self.path), "an interval does not add up".into())
+            })?;
+        }
+        let end_s = points[intervals as usize - 1].t_s;
+        let pick = Pick { filter: query.filter, end_s, born_after, ends: &ends };
+        let mut stacks = self.stack_records(&sites, &series, &pick)?;
+        stacks.sort_by(|a, b| {
+            (b.live.bytes.total_cmp(&a.live.bytes))
+                .then(b.allocated.bytes.total_cmp(&a.allocated.bytes))
+                .then(a.book.cmp(&b.book))
+        });
+        let frames = self.frames().map_err(sqlite)?;
+        let latest = intervals as usize == points.len();
+        Ok(Recorded {
+            documents: self.documents()?,
+            ended: self.ended().map_err(sqlite)?,
+            latest,
+            duration_s: end_s,
+            totals: std::mem::take(&mut totals[intervals as usize - 1]),
+            windows: if since.is_some() {
+                Windows::default()
+            } else {
+                windows(&points, intervals, window)
+            },
+            timeline: thinned(&points[..intervals as usize]),
+            modules: self.modules().map_err(sqlite)?,
+            unresolved: self.unresolved(&frames).map_err(sqlite)?,
+            frames,
+            stacks,
+            series,
+        })
+    }
+
+    /// The buckets to read, and the intervals in a window.
+    fn choose(
+        &self,
+        intervals: u32,
+        since: Option<u32>,
+        there: &HashSet<(u32, u32)>,
+        points: &[TimelinePoint],
+    ) -> Result<(Vec<Bucket>, u32), RecordingError> {
+        let is_there = |bucket: Bucket| there.contains(&(bucket.level, bucket.number));
+        // Between two moments what was born before the first must be told apart: no bucket may reach over it.
+        let within = |bucket: Bucket| {
+            is_there(bucket) && since.is_none_or(|since| bucket.end() <= since || bucket.level == 0)
+        };
+        let wanted = intervals.div_ceil(MOST_WINDOWS);
+        let level = match since {
+            Some(_) => 0,
+            None => (0..LEVELS).rev().find(|level| span(*level) <= wanted).unwrap_or(0),
+        };
+        if let Some(buckets) = cover(intervals, level, LEVELS, within) {
+            let most = buckets.iter().map(|bucket| span(bucket.level)).max().unwrap_or(1);
+            return Ok((buckets, wanted.next_multiple_of(most)));
+        }
+        let oldest = there.iter().filter(|(level, _)| *level == 0).map(|(_, number)| *number).min();
+        let from =
+            oldest.and_then(|oldest| points.get(oldest as usize)).map_or(0.0, |point| point.t_s);
+        Err(RecordingError::Merged(shown(&self.path), from, span(1)))
+    }
+
+    fn stack_records(
+        &self,
+        sites: &[(u32, SizeClass)],
+        series: &Series,
+        pick: &Pick<'_>,
+    ) -> Result<Vec<StackRecord>, RecordingError> {
+        let sqlite = |error: rusqlite::Error| self.error(&error);
+        let damaged = |what: &str| RecordingError::Damaged(shown(&self.path), what.to_owned());
+        let nodes = self.nodes().map_err(sqlite)?;
+        let mut by_book: HashMap<u32, Vec<u32>> = HashMap::new();
+        for (site, (book, _)) in sites.iter().enumerate() {
+            by_book.entry(*book).or_default().push(site as u32);
+        }
+        let mut records = Vec::new();
+        for (book, class, node) in self.books().map_err(sqlite)? {
+            let class =
+                class_of(&class).ok_or_else(|| damaged("it has an unknown class of memory"))?;
+            let (addresses, outer) =
+                walk(&nodes, node).ok_or_else(|| damaged("a stack has no beginning"))?;
+            let mut own = by_book.remove(&book).unwrap_or_default();
+            own.sort_unstable_by_key(|site| sites[*site as usize].1);
+            let mut record = StackRecord {
+                book,
+                class,
+                addresses,
+                outer,
+                live: Amount::default(),
+                allocated: Amount::default(),
+                sizes: Vec::new(),
+                age_s: None,
+                sites: own,
+            };
+            let mut kept: Vec<(u32, f64)> = Vec::new();
+            for site in &record.sites {
+                let size = sites[*site as usize].1;
+                let allocated = series.allocated(*site);
+                let mut live = Amount::default();
+                for (bucket, amount) in series.kept(*site) {
+                    if pick.shows(*bucket, size) {
+                        live.add(*amount);
+                        kept.push((*bucket, amount.count));
+                    }
+                }
+                record.live.add(live);
+                record.allocated.add(allocated);
+                if allocated != Amount::default() || live != Amount::default() {
+                    record.sizes.push((size, live, allocated));
+                }
+            }
+            if record.sizes.is_empty() {
+                continue;
+            }
+            record.age_s = pick.ages(kept);
+            records.push(record);
+        }
+        Ok(records)
+    }
+
+    fn error(&self, error: &rusqlite::Error) -> RecordingError {
+        RecordingError::from_sqlite(&self.path, error)
+    }
+
+    fn ended(&self) -> rusqlite::Result<bool> {
+        let state = "SELECT value FROM meta WHERE name = 'state'";
+        let state: Option<String> =
+            self.connection.query_row(state, [], |row| row.get(0)).optional()?;
+        Ok(state.as_deref() == Some("ended"))
+    }
+
+    fn documents(&self) -> Result<Documents, RecordingError> {
+        let query = "SELECT json FROM document WHERE name = 'capture'";
+        let json: String =
+            self.connection.query_row(query, [], |row| row.get(0)).map_err(|e| self.error(&e))?;
+        serde_json::from_str(&json)
+            .map_err(|error| RecordingError::Damaged(shown(&self.path), error.to_string()))
+    }
+
+    fn points(&self) -> rusqlite::Result<(Vec<TimelinePoint>, Vec<[Totals; 3]>)> {
+        let mut select = self.connection.prepare(
+            "SELECT end_s, live_bytes, rss_bytes, cgroup_bytes, swap_bytes, threads, descriptors, totals
+             FROM interval ORDER BY id",
+        )?;
+        let unsigned = |value: Option<i64>| value.map(|value| value as u64);
+        let rows = select.query_map([], |row| {
+            let point = TimelinePoint {
+                t_s: row.get(0)?,
+                live_bytes: row.get::<_, i64>(1)? as u64,
+                rss_bytes: row.get::<_, i64>(2)? as u64,
+                cgroup_bytes: unsigned(row.get(3)?),
+                swap_bytes: unsigned(row.get(4)?),
+                threads: unsigned(row.get(5)?),
+                descriptors: unsigned(row.get(6)?),
+            };
+            let totals: String = row.get(7)?;
+            Ok((point, serde_json::from_str(&totals).unwrap_or_default()))
+        })?;
+        rows.collect()
+    }
+
+    fn buckets_there(&self) -> rusqlite::Result<HashSet<(u32, u32)>> {
+        let mut select = self.connection.prepare("SELECT level, bucket FROM change")?;
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.collect()
+    }
+
+    fn changes(&self, bucket: Bucket) -> rusqlite::Result<Vec<u8>> {
+        self.connection
+            .prepare_cached("SELECT changes FROM change WHERE level = ?1 AND bucket = ?2")?
+            .query_row([bucket.level, bucket.number], |row| row.get(0))
+    }
+
+    /// The book and the size class of every site.
+    fn sites(&self) -> rusqlite::Result<Vec<(u32, SizeClass)>> {
+        let mut select =
+            self.connection.prepare("SELECT book, min_bytes, max_bytes FROM site ORDER BY id")?;
+        let rows = select.query_map([], |row| {
+            let (min_bytes, max_bytes) =
+                (row.get::<_, i64>(1)? as u64, row.get::<_, i64>(2)? as u64);
+            Ok((row.get(0)?, SizeClass { min_bytes, max_bytes }))
+        })?;
+        rows.collect()
+    }
+
+    fn books(&self) -> rusqlite::Result<Vec<(u32, String, u32)>> {
+        let mut select = self.connection.prepare("SELECT id, class, node FROM book ORDER BY id")?;
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        rows.collect()
+    }
+
+    fn nodes(&self) -> rusqlite::Result<HashMap<u32, (u32, Address)>> {
+        let mut select = self.connection.prepare("SELECT id, parent, address FROM node")?;
+        let rows = select.query_map([], |row| {
+            Ok((row.get(0)?, (row.get(1)?, Address(row.get::<_, i64>(2)? as u64))))
+        })?;
+        rows.collect()
+    }
+
+    fn modules(&self) -> rusqlite::Result<Vec<ModuleRecord>> {
+        let mut select = self.connection.prepare(
+            "SELECT path, build_id, start, end, file_offset, bias FROM module ORDER BY id",
+        )?;
+        let rows = select.query_map([], |row| {
+            let number = |at| row.get::<_, i64>(at).map(|value| value as u64);
+            Ok(ModuleRecord {
+                path: row.get(0)?,
+                build_id: row.get(1)?,
+                start: number(2)?,
+                end: number(3)?,
+                file_offset: number(4)?,
+                bias: number(5)?,
+            })
+        })?;
+        rows.collect()
+    }
+
+    fn frames(&self) -> rusqlite::Result<HashMap<Address, Vec<Frame>>> {
+        let mut select = self.connection.prepare(
+            "SELECT address, function, module, file, line, inlined, stated, reason
+             FROM frame ORDER BY address, depth",
+        )?;
+        let mut frames: HashMap<Address, Vec<Frame>> = HashMap::new();
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            let frame = Frame {
+                function: row.get(1)?,
+                module: row.get(2)?,
+                file: row.get(3)?,
+                line: row.get(4)?,
+                inlined: row.get(5)?,
+                address: row.get::<_, i64>(6)? as u64,
+                reason: row.get(7)?,
+            };
+            frames.entry(Address(row.get::<_, i64>(0)? as u64)).or_default().push(frame);
+        }
+        Ok(frames)
+    }
+
+    fn unresolved(&self, frames: &HashMap<Address, Vec<Frame>>) -> rusqlite::Result<Vec<Location>> {
+        let mut select =
+            self.connection.prepare("SELECT address, module, stated, reason FROM location")?;
+        let rows = select.query_map([], |row| {
+            Ok(Location {
+                address: Address(row.get::<_, i64>(0)? as u64),
+                module: row.get(1)?,
+                stated: row.get::<_, i64>(2)? as u64,
+                reason: row.get(3)?,
+            })
+        })?;
+        rows.filter(|row| row.as_ref().map_or(true, |l| !frames.contains_key(&l.address))).collect()
+    }
+}
+
+/// Which blocks count as outstanding.
+struct Pick<'a> {
+    filter: Filter,
+    end_s: f64,
+    /// Buckets from this index on.
+    born_after: u32,
+    /// Where the buckets end, in seconds.
+    ends: &'a [f64],
+}
+
+impl Pick<'_> {
+    /// Whether blocks of this bucket and size pass. Young by a part of a bucket is young.
+    fn shows(&self, bucket: u32, size: SizeClass) -> bool {
+        bucket >= self.born_after
+            && size.min_bytes >= self.filter.min_size
+            && (self.filter.min_age_s == 0.0
+                || self.end_s - self.ends[bucket as usize] >= self.filter.min_age_s)
+    }
+
+    /// Youngest, median and oldest of blocks by bucket.
+    fn ages(&self, mut kept: Vec<(u32, f64)>) -> Option<(f64, f64, f64)> {
+        kept.sort_unstable_by_key(|(bucket, _)| *bucket);
+        let ended = |bucket: u32| self.end_s - self.ends[bucket as usize];
+        let began = |bucket: u32| {
+            self.end_s - bucket.checked_sub(1).map_or(0.0, |before| self.ends[before as usize])
+        };
+        let (oldest, youngest) = (kept.first()?.0, kept.last()?.0);
+        let half = kept.iter().map(|(_, count)| count).sum::<f64>() / 2.0;
+        let mut seen = 0.0;
+        let middle = kept.iter().find(|(_, count)| {
+            seen += count;
+            seen >= half
+        })?;
+        Some((ended(youngest), f64::midpoint(began(middle.0), ended(middle.0)), began(oldest)))
+    }
+}
+
+fn walk(nodes: &HashMap<u32, (u32, Address)>, mut node: u32) -> Option<(Vec<Address>, Outer)> {
+    let mut addresses = Vec::new();
+    loop {
+        if let Some(outer) = outer_of(StackHandle(node)) {
+            return Some((addresses, outer));
+        }
+        let (parent, address) = nodes.get(&node)?;
+        // Parents come before their children: this ends.
+        if *parent >= node {
+            return None;
+        }
+        addresses.push(*address);
+        node = *parent;
+    }
+}
+
+fn windows(points: &[TimelinePoint], intervals: u32, window: u32) -> Windows {
+    let ends = (0..intervals.div_ceil(window))
+        .map(|i| points[((i + 1) * window).min(intervals) as usize - 1].t_s)
+        .collect();
+    Windows { ends_s: ends }
+}
+
+fn thinned(points: &[TimelinePoint]) -> Vec<TimelinePoint> {
+    let stride = points.len().div_ceil(MOST_POINTS).max(1);
+    // The last of every stride, so that the end is the end.
+    points.rchunks(stride).filter_map(|chunk| chunk.last().cloned()).rev().collect()
+}

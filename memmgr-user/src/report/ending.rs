@@ -1,0 +1,72 @@
+//! Everything about a capture that is not by stack: as it stands at an interval, and for good at the end.
+
+use std::ops::Range;
+
+use crate::{
+    capture::stack_choice, pipeline::Captured, recording::Documents, symbolize::Symbols,
+    track::Class, units::Address,
+};
+
+use super::{StackChoice, account, account::Standing, last_look::LastLook, reconcile::reconcile};
+
+/// As of an interval.
+pub fn running(standing: &Standing<'_>, now: String, look: LastLook) -> Documents {
+    let stack = stack_choice::brief(&standing.facts.stack, standing.plan);
+    common(standing, stack, now, look)
+}
+
+/// For good.
+pub fn ended(
+    standing: &Standing<'_>,
+    captured: &Captured,
+    stack: StackChoice,
+    symbols: &Symbols,
+    last: LastLook,
+) -> Documents {
+    let live_bytes = captured.collector.ledger.heap().live_bytes() as u64;
+    let own = own_mappings(captured, symbols);
+    let mut reconciliation =
+        reconcile(&last.mappings, live_bytes, &own, &last.stack_pointers.known);
+    if last.stack_pointers.unknown > 0 {
+        reconciliation.explanation.push(format!(
+            "{} threads were running when they were looked at: their stacks are counted with the heap.",
+            last.stack_pointers.unknown
+        ));
+    }
+    let collector = account::collector(captured);
+    let common = common(standing, stack, captured.captured_at.clone(), last);
+    Documents { reconciliation, collector, ..common }
+}
+
+fn common(standing: &Standing<'_>, stack: StackChoice, now: String, look: LastLook) -> Documents {
+    Documents {
+        captured_at: now,
+        memmgr_version: env!("CARGO_PKG_VERSION").to_owned(),
+        target: account::target(standing, &stack, &look),
+        capture: account::capture(standing, stack),
+        process: look.process,
+        cgroup: look.cgroup,
+        host: look.host,
+        ..Documents::default()
+    }
+}
+
+/// Ranges that the target mapped by itself: no function of an allocator is on their stack.
+fn own_mappings(captured: &Captured, symbols: &Symbols) -> Vec<Range<u64>> {
+    const ALLOCATING: [&str; 5] = ["alloc", "memalign", "morecore", "arena", "sbrk"];
+    let collector = &captured.collector;
+    let by_allocator = |address: &Address| {
+        let frames = symbols.get(address).into_iter().flatten();
+        let mut names = frames.filter_map(|frame| frame.function.as_deref());
+        names.any(|name| {
+            ALLOCATING.iter().any(|part| name.contains(part)) && !name.contains("allocate_stack")
+        })
+    };
+    collector
+        .mappings
+        .live()
+        .filter(|range| range.class == Class::Mapping)
+        .filter(|range| !collector.stacks.frames(range.stack).0.iter().any(by_allocator))
+        .map(|range| range.addresses)
+        .collect()
+}
