@@ -10,6 +10,7 @@ pub mod events;
 pub mod limits;
 pub mod sampling;
 pub mod settings;
+pub mod target;
 
 pub use cookie::{Cookie, FunctionKind};
 pub use counters::Counter;

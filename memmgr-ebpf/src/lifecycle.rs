@@ -1,11 +1,11 @@
 //! Fork, exec and exit of targets. Raw tracepoints: they need no tracefs.
 
 use aya_ebpf::{EbpfContext, macros::raw_tracepoint, programs::RawTracePointContext};
-use memmgr_common::{Counter, events::Kind};
+use memmgr_common::{Counter, events::Kind, target::FIRST_THREAD_ENDED};
 
 use crate::{
     emit,
-    maps::{FIRST_THREAD_ENDED, TARGETS, THREADS},
+    maps::{TARGETS, THREADS},
     thread::Current,
 };
 
@@ -39,8 +39,10 @@ pub fn new_task(ctx: RawTracePointContext) -> i32 {
 pub fn process_exec(_: RawTracePointContext) -> i32 {
     let Some(current) = target() else { return 0 };
     emit::bare(&current, Kind::Exec);
-    // Nothing of the new image is counted: user space decides whether to attach to it.
-    forget_process(&current);
+    // Nothing of the new image is counted, but of a process that memmgr started every image is.
+    if !current.is_launched() {
+        forget_process(&current);
+    }
     forget_thread(&current);
     0
 }

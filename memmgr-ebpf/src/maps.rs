@@ -13,10 +13,7 @@ use crate::thread::Thread;
 #[map]
 pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 
-/// State in [`TARGETS`]: no more events can come from the thread with the process's own number. User space puts in 1.
-pub const FIRST_THREAD_ENDED: u32 = 2;
-
-/// Processes to capture and their states, by tgid.
+/// Processes to capture and their states of [`memmgr_common::target`], by tgid.
 #[map]
 pub static TARGETS: HashMap<u32, u32> = HashMap::with_max_entries(limits::MAX_TARGETS, 0);
 

@@ -1,11 +1,16 @@
 //! Per-thread state: the call in flight, the sampler's countdown, the end of the stack.
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_prandom_u32};
-use memmgr_common::{Counter, Settings, limits::MAX_NESTED_CALLS, sampling::draw_distance};
+use memmgr_common::{
+    Counter, Settings,
+    limits::MAX_NESTED_CALLS,
+    sampling::draw_distance,
+    target::{FIRST_THREAD_ENDED, LAUNCHED},
+};
 
 use crate::{
     count::Count,
-    maps::{FIRST_THREAD_ENDED, SETTINGS, TARGETS, THREADS},
+    maps::{SETTINGS, TARGETS, THREADS},
 };
 
 /// State of one thread of a target. Only that thread touches it, so there are no races.
@@ -88,6 +93,12 @@ impl Current {
             Some(state) => self.tid != self.tgid || unsafe { *state } != FIRST_THREAD_ENDED,
             None => false,
         }
+    }
+
+    /// Whether memmgr started this process.
+    pub fn is_launched(&self) -> bool {
+        // SAFETY: from a map lookup.
+        TARGETS.get_ptr(self.tgid).is_some_and(|state| unsafe { *state } == LAUNCHED)
     }
 
     /// The state of this thread, made on its first hit. `None` for other processes, uncounted, and

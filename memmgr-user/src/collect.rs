@@ -123,6 +123,14 @@ impl Collector {
         self.ledger.cut(KernelTime(self.began.0 + ms * 1_000_000))
     }
 
+    /// The process runs another program now, which is captured too: all memory of the old one is gone.
+    pub fn begin_program(&mut self) {
+        let ledger = &mut self.ledger;
+        self.blocks.clear(&mut |delta| ledger.apply(&delta));
+        self.mappings.clear(&mut |delta| ledger.apply(&delta));
+        self.stale = true;
+    }
+
     /// Takes one record.
     pub fn take(&mut self, record: &[u8]) -> Course {
         self.counts.received += 1;

@@ -1,7 +1,12 @@
 //! What code a process has mapped: ranges of addresses → files, which stay open so that a target
 //! that has exited, or a file that was replaced, still unwinds and resolves.
 
-use std::{collections::BTreeMap, fs::File, io, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
 
 use object::{
     Object, ObjectSection, ObjectSegment, SectionKind,
@@ -265,6 +270,12 @@ impl Module {
             Some(Section { address, bytes })
         }))
     }
+}
+
+/// The GNU build id of a file in hex; `None` when it cannot be read or has none.
+pub fn build_id_of(path: &Path) -> Option<String> {
+    let file = File::open(path).ok().filter(|file| file.metadata().is_ok_and(|m| m.is_file()))?;
+    Some(Module::read(path.to_owned(), file).ok()?.build_id).filter(|id| !id.is_empty())
 }
 
 fn parse<'a>(

@@ -224,8 +224,13 @@ fn drain(
     let mut bytes = 0;
     while let Some(record) = session.events.next() {
         bytes += record.len();
-        let course = collector.take(&record);
+        let mut course = collector.take(&record);
         drop(record);
+        if course == Course::Exec && session.launched {
+            collector.begin_program();
+            session.target.identify();
+            course = Course::On;
+        }
         if collector.is_stale() {
             let mappings = read_mappings(&session.target.dir).unwrap_or_default();
             let open = |file: &_| open_mapped(&roots.proc, plan.pid, file);

@@ -2,7 +2,7 @@
 //! thread of its own (blazesym's symbolizer is not `Send`).
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     os::{fd::AsRawFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
 };
@@ -16,7 +16,8 @@ use blazesym::{
 };
 
 use crate::{
-    modules::{Modules, Place},
+    modules::{Modules, Place, build_id_of},
+    recording::Recorded,
     report::Frame,
     units::{Address, Pid},
 };
@@ -70,14 +71,25 @@ fn resolve_module(
     symbols: &mut Symbols,
 ) {
     let module = modules.module(module);
-    let name = name_of(&module.path);
     // The open descriptor leads to the mapped file even when it was deleted or the target is gone.
     let mapped = PathBuf::from(format!("/proc/self/fd/{}", module.file.as_raw_fd()));
     let debug_file = debug_file(&module.build_id, pid, proc_root);
+    let candidates: Vec<PathBuf> = debug_file.into_iter().chain([mapped]).collect();
+    resolve_files(symbolizer, &candidates, &name_of(&module.path), wanted, symbols);
+}
+
+/// Looks addresses up in one file after another, until all are found.
+fn resolve_files(
+    symbolizer: &Symbolizer,
+    candidates: &[PathBuf],
+    name: &str,
+    wanted: &[(Address, u64)],
+    symbols: &mut Symbols,
+) {
     let mut left: Vec<(Address, u64)> = wanted.to_vec();
     let mut why = HashMap::new();
-    for path in debug_file.into_iter().chain([mapped]) {
-        let source = Source::Elf(Elf::new(&path));
+    for path in candidates {
+        let source = Source::Elf(Elf::new(path));
         let inputs: Vec<u64> = left.iter().map(|(_, stated)| *stated).collect();
         match symbolizer.symbolize(&source, Input::VirtOffset(&inputs)) {
             Ok(results) => {
@@ -85,7 +97,7 @@ fn resolve_module(
                 for ((address, stated), result) in left.into_iter().zip(results) {
                     match result {
                         Symbolized::Sym(sym) => {
-                            symbols.insert(address, frames(&sym, &name, stated));
+                            symbols.insert(address, frames(&sym, name, stated));
                         }
                         Symbolized::Unknown(reason) => {
                             why.insert(address, describe(reason).to_owned());
@@ -104,8 +116,70 @@ fn resolve_module(
     }
     for (address, stated) in left {
         let reason = why.remove(&address).unwrap_or_else(|| "no symbol covers it".to_owned());
-        symbols.insert(address, vec![unknown(Some(name.clone()), stated, reason)]);
+        symbols.insert(address, vec![unknown(Some(name.to_owned()), stated, reason)]);
     }
+}
+
+/// Resolves what a recording left open, because memmgr was killed before its end: by the files of this host
+/// and of `debug_directories`, which must have the build ids that were recorded.
+pub fn symbolize_late(recorded: &Recorded, debug_directories: &[PathBuf]) -> Symbols {
+    let mut symbols = Symbols::new();
+    let mut by_module: BTreeMap<u32, Vec<(Address, u64)>> = BTreeMap::new();
+    for location in &recorded.unresolved {
+        match location.module {
+            Some(module) => {
+                by_module.entry(module).or_default().push((location.address, location.stated));
+            }
+            None => {
+                let reason = location.reason.clone().unwrap_or_default();
+                symbols.insert(location.address, vec![unknown(None, location.stated, reason)]);
+            }
+        }
+    }
+    let symbolizer =
+        Symbolizer::builder().enable_auto_reload(false).enable_demangling(false).build();
+    for (module, wanted) in by_module {
+        let Some(module) = recorded.modules.get(module as usize) else { continue };
+        let candidates = late_candidates(&module.path, &module.build_id, debug_directories);
+        if candidates.is_empty() {
+            let reason = format!(
+                "no file with build id {} is on this host; name a directory that has it with --debug-dir",
+                if module.build_id.is_empty() { "(none)" } else { &module.build_id }
+            );
+            for (address, stated) in wanted {
+                symbols.insert(
+                    address,
+                    vec![unknown(Some(module.path.clone()), stated, reason.clone())],
+                );
+            }
+        } else {
+            resolve_files(&symbolizer, &candidates, &module.path, &wanted, &mut symbols);
+        }
+    }
+    symbols
+}
+
+/// Files with this build id: debug files first, which know the most.
+fn late_candidates(path: &str, build_id: &str, debug_directories: &[PathBuf]) -> Vec<PathBuf> {
+    let Some((directory, rest)) = build_id.split_at_checked(2).filter(|(_, rest)| !rest.is_empty())
+    else {
+        // Without a build id nothing tells whether a file of that name is the one that ran.
+        return Vec::new();
+    };
+    let debug_name = format!(".build-id/{directory}/{rest}.debug");
+    let own = Path::new("/").join(DEBUG_DIRECTORY);
+    let mut candidates = Vec::new();
+    for root in debug_directories.iter().chain([&own]) {
+        candidates.push(root.join(&debug_name));
+        candidates.push(root.join(format!("{build_id}.debug")));
+    }
+    for root in debug_directories {
+        candidates.push(root.join(path.trim_start_matches('/')));
+        candidates.extend(Path::new(path).file_name().map(|name| root.join(name)));
+    }
+    candidates.push(PathBuf::from(path));
+    candidates.retain(|candidate| build_id_of(candidate).as_deref() == Some(build_id));
+    candidates
 }
 
 /// The vDSO and generated code exist in the target's memory alone.

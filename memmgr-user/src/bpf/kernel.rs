@@ -181,14 +181,14 @@ impl Kernel {
     }
 
     /// Marks a process as a target.
-    pub fn add_target(&mut self, pid: Pid) -> Result<(), KernelError> {
+    pub fn add_target(&mut self, pid: Pid, state: u32) -> Result<(), KernelError> {
         let map = self
             .programs
             .maps
             .map_mut("TARGETS")
             .ok_or_else(|| KernelError::Object("has no map TARGETS".into()))?;
         let mut targets: HashMap<_, u32, u32> = HashMap::try_from(map).map_err(map_error)?;
-        targets.insert(pid.0, 1, 0).map_err(map_error)
+        targets.insert(pid.0, state, 0).map_err(map_error)
     }
 
     /// Attaches the heap probes, by the best rung that this kernel takes.

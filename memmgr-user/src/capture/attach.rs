@@ -1,12 +1,15 @@
 //! Attaching: from a plan to a session in which every probe is in place and nothing is counted yet.
 
-use std::{io, time::Instant};
+use std::{fs::File, io, time::Instant};
 
 use aya::maps::{MapData, RingBuf};
-use memmgr_common::StackKind;
+use memmgr_common::{
+    StackKind,
+    target::{CAPTURED, LAUNCHED},
+};
 
 use crate::{
-    allocator::{AttachPlan, KernelFacts, PlanError, Request, open_mapped, plan},
+    allocator::{AttachPlan, KernelFacts, MappedFile, PlanError, Request, open_mapped, plan},
     bpf::{HeapProbes, Kernel, KernelError, ProbePoint, Rung},
     modules::{Modules, mapped_files},
     report::NotCovered,
@@ -20,6 +23,7 @@ use crate::{
 use super::{
     CapturePlan,
     hazards::{Release, return_probe_hazard, running_kernel},
+    launch::Launch,
     stack_choice::{Choice, choose},
     target::{Target, TargetError, has_ended},
     urgent::Urgent,
@@ -80,6 +84,8 @@ pub struct Session {
     pub new_ranges: Vec<u64>,
     /// Where brk's heap ends.
     pub program_break: Option<u64>,
+    /// Whether memmgr started the process and waits for it to become its command.
+    pub launched: bool,
     /// When attaching began.
     pub began: Instant,
     /// How long it took until counting began, in seconds.
@@ -87,13 +93,17 @@ pub struct Session {
 }
 
 impl Session {
-    /// Attaches by this plan. Nothing is counted until the settings say so; on an error nothing stays attached.
-    pub fn attach(roots: &Roots, capture: &CapturePlan) -> Result<Self, AttachError> {
+    /// Attaches by this plan; `launch` is a command that waits to be let go. Nothing is counted until the settings say so; on an error nothing stays attached.
+    pub fn attach(
+        roots: &Roots,
+        capture: &CapturePlan,
+        launch: Option<&Launch>,
+    ) -> Result<Self, AttachError> {
         let began = Instant::now();
         let _urgent = Urgent::begin();
         let target = Target::open(roots, capture.pid, capture.allow_traced)?;
         let pidfd = target.pidfd.try_clone().map_err(|e| TargetError::Pidfd(capture.pid, e))?;
-        match Self::attach_to(roots, capture, target, began) {
+        match Self::attach_to(roots, capture, launch, target, began) {
             // Whatever failed, this is why: its mappings were empty, its number belonged to nobody.
             Err(_) if has_ended(&pidfd) => Err(TargetError::Ended(capture.pid).into()),
             result => result,
@@ -103,6 +113,7 @@ impl Session {
     fn attach_to(
         roots: &Roots,
         capture: &CapturePlan,
+        launch: Option<&Launch>,
         target: Target,
         began: Instant,
     ) -> Result<Self, AttachError> {
@@ -110,16 +121,43 @@ impl Session {
         if let Some(hazard) = return_probe_hazard(kernel_release, target.facts()) {
             return Err(AttachError::Hazard(hazard));
         }
-        let mappings = read_mappings(&target.dir)?;
-        let plan = find_allocators(roots, capture, &mappings, kernel_release)?;
+        // Of a command that does not run yet, its files are known and none of its addresses.
+        let mappings = match launch {
+            Some(_) => Vec::new(),
+            None => read_mappings(&target.dir)?,
+        };
+        let open = |file: &MappedFile| match launch {
+            Some(_) => File::open(&file.path),
+            None => open_mapped(&roots.proc, capture.pid, file),
+        };
+        let files = match launch {
+            Some(launch) => launch.files.clone(),
+            None => {
+                let mut files = mapped_files(&mappings);
+                mark_main(roots, capture, &mut files);
+                files
+            }
+        };
+        let plan = find_allocators(capture, &files, open, kernel_release)?;
         let mut modules = Modules::default();
-        let new_ranges =
-            modules.update(&mappings, |file| open_mapped(&roots.proc, capture.pid, file));
-        let stack = choose(capture, &modules);
+        let new_ranges = modules.update(&mappings, open);
+        let stack = match launch {
+            Some(_) => choose(
+                capture,
+                files.iter().filter_map(|file| Some((file.path.as_path(), open(file).ok()?))),
+            ),
+            None => choose(
+                capture,
+                modules.iter().filter_map(|module| {
+                    Some((module.path.as_path(), module.file.try_clone().ok()?))
+                }),
+            ),
+        };
 
         let mut kernel = Kernel::load(capture.ring_bytes)?;
         let events = kernel.take_events()?;
-        kernel.add_target(capture.pid)?;
+        let state = if launch.is_some() { LAUNCHED } else { CAPTURED };
+        kernel.add_target(capture.pid, state)?;
         kernel.attach_lifecycle()?;
         let mut not_covered = Vec::new();
         if let Err(error) = kernel.attach_mappings() {
@@ -147,6 +185,7 @@ impl Session {
             modules,
             new_ranges,
             program_break: program_break(&mappings),
+            launched: launch.is_some(),
             began,
             attach_s: began.elapsed().as_secs_f64(),
             target,
@@ -160,9 +199,9 @@ impl Session {
 }
 
 fn find_allocators(
-    roots: &Roots,
     capture: &CapturePlan,
-    mappings: &[Mapping],
+    files: &[MappedFile],
+    open: impl FnMut(&MappedFile) -> io::Result<File>,
     (major, minor, _): Release,
 ) -> Result<AttachPlan, AttachError> {
     let request = Request {
@@ -171,9 +210,7 @@ fn find_allocators(
         allocators: capture.allocators.clone(),
         probes: capture.probes.clone(),
     };
-    let mut files = mapped_files(mappings);
-    mark_main(roots, capture, &mut files);
-    let plan = plan(&files, |file| open_mapped(&roots.proc, capture.pid, file), &request)?;
+    let plan = plan(files, open, &request)?;
     if plan.allocators.is_empty() {
         let not_covered =
             plan.not_covered.into_iter().map(|n| NotCovered { what: n.what, why: n.why }).collect();
@@ -183,7 +220,7 @@ fn find_allocators(
 }
 
 /// The file that the process runs, by inode: on overlay filesystems the device of a mapping is not that of stat.
-fn mark_main(roots: &Roots, capture: &CapturePlan, files: &mut [crate::allocator::MappedFile]) {
+fn mark_main(roots: &Roots, capture: &CapturePlan, files: &mut [MappedFile]) {
     let exe = roots.process(capture.pid).join("exe");
     let inode = || -> io::Result<u64> { Ok(rustix::fs::stat(&exe)?.st_ino) };
     if let Ok(inode) = inode() {

@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod facts;
 pub mod hazards;
+pub mod launch;
 pub mod stack_choice;
 pub mod target;
 pub mod urgent;

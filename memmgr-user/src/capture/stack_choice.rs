@@ -1,5 +1,7 @@
 //! Which stacks to take: `--stack auto` asks every mapped file.
 
+use std::{fs::File, path::Path};
+
 use memmgr_common::StackKind;
 
 use crate::{
@@ -21,7 +23,7 @@ pub struct Choice {
 
 /// Chooses. With `auto` frame pointers are taken only when every file keeps them: a walk through one
 /// function that uses the register for something else skips callers without a sign of it.
-pub fn choose(plan: &CapturePlan, modules: &Modules) -> Choice {
+pub fn choose<'a>(plan: &CapturePlan, files: impl IntoIterator<Item = (&'a Path, File)>) -> Choice {
     let choice = |kind, why: String| Choice { kind, why };
     match plan.stack {
         StackOption::FramePointers => {
@@ -29,16 +31,17 @@ pub fn choose(plan: &CapturePlan, modules: &Modules) -> Choice {
         }
         StackOption::Tables => choice(StackKind::Copy, "asked for with --stack dwarf".into()),
         StackOption::Auto => {
-            match modules.iter().find(|module| unwind(module) != Unwind::FramePointers) {
+            let without = files.into_iter().find(|(_, file)| unwind(file) != Unwind::FramePointers);
+            match without {
                 None => choice(
                     StackKind::FramePointers,
                     "every mapped file keeps frame pointers".into(),
                 ),
-                Some(without) => choice(
+                Some((without, _)) => choice(
                     StackKind::Copy,
                     format!(
                         "{} keeps no frame pointers, so that they cannot be followed through it",
-                        without.path.display()
+                        without.display()
                     ),
                 ),
             }
@@ -52,7 +55,7 @@ pub fn describe(choice: &Choice, plan: &CapturePlan, modules: &Modules) -> Stack
         .iter()
         .map(|module| StackFile {
             path: module.path.to_string_lossy().into_owned(),
-            unwind: match unwind(module) {
+            unwind: match unwind(&module.file) {
                 Unwind::FramePointers => "frame pointers",
                 Unwind::Tables => "unwind tables",
                 Unwind::None => "none",
@@ -72,10 +75,8 @@ pub fn brief(choice: &Choice, plan: &CapturePlan) -> StackChoice {
     StackChoice { kind: kind.into(), bytes, why: choice.why.clone(), files: Vec::new() }
 }
 
-fn unwind(module: &crate::modules::Module) -> Unwind {
-    module
-        .file
-        .try_clone()
+fn unwind(file: &File) -> Unwind {
+    file.try_clone()
         .map_err(Into::into)
         .and_then(Elf::open)
         .map_or(Unwind::None, |elf| elf.frame_pointers())

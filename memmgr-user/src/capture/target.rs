@@ -130,6 +130,14 @@ impl Target {
         Ok(target)
     }
 
+    /// Looks again at what it is, after it has become another program.
+    pub fn identify(&mut self) {
+        // Where it has ended meanwhile, what was known before is all there is.
+        if let Ok(identity) = identity(&self.dir) {
+            self.identity = identity;
+        }
+    }
+
     /// Fails when the number means another process by now.
     pub fn check_same(&self, roots: &Roots) -> Result<(), TargetError> {
         let now = identity(&ProcessDir::open(roots, self.key.pid)?)?;

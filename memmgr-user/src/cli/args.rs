@@ -1,8 +1,8 @@
 //! The flags. One meaning for each, everywhere.
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, builder::ArgPredicate};
 
 use memmgr::{
     aggregate::Filter,
@@ -12,7 +12,7 @@ use memmgr::{
     units::Pid,
 };
 
-use super::values;
+use super::{input::Input, values};
 
 /// Where did this process's memory go, and who holds it?
 ///
@@ -26,11 +26,14 @@ pub struct Arguments {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the target went away before anything was captured; \
+                          4 findings at or above --fail-on; \
                           5 the host lacks a permission or a feature";
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Capture a process, or a command from its first allocation, into a recording
+    Record(Record),
     /// Capture a process, write a flame graph of its outstanding memory, and print the table by stack
     Flamegraph(Job),
     /// Capture a process and print its outstanding memory by stack, age and size
@@ -49,16 +52,37 @@ pub enum Verb {
     LeakingProgram,
 }
 
-/// A capture or an earlier report, and what to render from it.
+/// A capture into a recording.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("what").args(["report", "pid"]).required(true))]
-pub struct Job {
-    /// A report written by `memmgr report -o FILE.json`, to render without a capture
-    #[arg(value_name = "REPORT")]
-    pub report: Option<PathBuf>,
+#[command(group = ArgGroup::new("whom").args(["pid", "command"]).required(true))]
+pub struct Record {
+    /// Where to [default: memmgr.NAME.PID.db]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Overwrite an existing recording
+    #[arg(short, long)]
+    pub force: bool,
     /// How to capture.
     #[command(flatten)]
     pub capture: CaptureFlags,
+    /// Start this command and capture it until it ends; memmgr ends with its exit code
+    #[arg(last = true, value_name = "COMMAND", conflicts_with = "pid")]
+    pub command: Vec<OsString>,
+}
+
+/// A capture or something captured earlier, and what to render from it.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").args(["input", "pid"]).required(true))]
+pub struct Job {
+    /// A recording, a moment of one (FILE@30s), or a JSON report: rendered without a capture
+    #[arg(value_name = "RECORDING")]
+    pub input: Option<Input>,
+    /// How to capture.
+    #[command(flatten)]
+    pub capture: CaptureFlags,
+    /// How to judge.
+    #[command(flatten)]
+    pub judge: JudgeFlags,
     /// How to render.
     #[command(flatten)]
     pub render: RenderFlags,
@@ -72,40 +96,40 @@ pub struct CaptureFlags {
     #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..))]
     pub pid: Option<u32>,
     /// How long to capture; 0 is until Ctrl-C
-    #[arg(short, long, value_name = "TIME", default_value = "30s", value_parser = values::time, requires = "pid")]
+    #[arg(short, long, value_name = "TIME", default_value = "30s", default_value_if("command", ArgPredicate::IsPresent, "0"), value_parser = values::time)]
     pub duration: Duration,
     /// Every call, or Poisson sampling by bytes
-    #[arg(long, value_enum, default_value_t = ModeFlag::Sample, requires = "pid")]
+    #[arg(long, value_enum, default_value_t = ModeFlag::Sample)]
     pub mode: ModeFlag,
     /// Mean bytes between samples
-    #[arg(long, value_name = "BYTES", default_value = "512KiB", value_parser = values::sample_interval, requires = "pid")]
+    #[arg(long, value_name = "BYTES", default_value = "512KiB", value_parser = values::sample_interval)]
     pub sample_interval: u64,
     /// Distance of the points of the timeline
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::interval, requires = "pid")]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::interval)]
     pub interval: Duration,
     /// Frame pointers, unwind tables, or what the mapped files allow
-    #[arg(long, value_enum, default_value_t = StackFlag::Auto, requires = "pid")]
+    #[arg(long, value_enum, default_value_t = StackFlag::Auto)]
     pub stack: StackFlag,
     /// Bytes of stack to copy where unwind tables are used: 4KiB to 64KiB
-    #[arg(long, value_name = "BYTES", default_value = "16KiB", value_parser = values::stack_bytes, requires = "pid")]
+    #[arg(long, value_name = "BYTES", default_value = "16KiB", value_parser = values::stack_bytes)]
     pub stack_bytes: u32,
     /// Size of the ring buffer between the kernel and memmgr [default: 8MiB, in exact mode 16MiB]
-    #[arg(long, value_name = "BYTES", value_parser = values::ring_bytes, requires = "pid")]
+    #[arg(long, value_name = "BYTES", value_parser = values::ring_bytes)]
     pub ring_bytes: Option<u32>,
     /// Show only outstanding blocks of at least this age
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = values::time, requires = "pid")]
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = values::time)]
     pub min_age: Duration,
     /// Show only outstanding blocks of at least this size
-    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = values::size, requires = "pid")]
+    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = values::size)]
     pub min_size: u64,
     /// Probe malloc, free and so on in this mapped file, with this before their names
-    #[arg(long, value_name = "PATH[:PREFIX]", requires = "pid")]
+    #[arg(long, value_name = "PATH[:PREFIX]")]
     pub allocator: Vec<AllocatorOption>,
     /// Probe a function that has no symbol: malloc@0x1234, free@/lib/x.so:0x5678 (file offsets)
-    #[arg(long, value_name = "FUNC@OFFSET", requires = "pid")]
+    #[arg(long, value_name = "FUNC@OFFSET")]
     pub probe: Vec<ProbeOption>,
     /// Attach although a debugger traces the process
-    #[arg(long, requires = "pid")]
+    #[arg(long)]
     pub allow_traced: bool,
 }
 
@@ -130,10 +154,10 @@ pub enum StackFlag {
 }
 
 impl CaptureFlags {
-    /// What the flags mean; `None` without `--pid`.
-    pub fn plan(&self) -> Option<CapturePlan> {
-        Some(CapturePlan {
-            pid: Pid(self.pid?),
+    /// What the flags mean for this process.
+    pub fn plan(&self, pid: Pid) -> CapturePlan {
+        CapturePlan {
+            pid,
             selection: match self.mode {
                 ModeFlag::Exact => Selection::Exact,
                 ModeFlag::Sample => Selection::Sample { interval: self.sample_interval },
@@ -150,11 +174,16 @@ impl CaptureFlags {
             }),
             duration: (!self.duration.is_zero()).then_some(self.duration),
             interval: self.interval,
-            filter: Filter { min_age_s: self.min_age.as_secs_f64(), min_size: self.min_size },
+            filter: self.filter(),
             allocators: self.allocator.clone(),
             probes: self.probe.clone(),
             allow_traced: self.allow_traced,
-        })
+        }
+    }
+
+    /// Which outstanding blocks are shown.
+    pub fn filter(&self) -> Filter {
+        Filter { min_age_s: self.min_age.as_secs_f64(), min_size: self.min_size }
     }
 }
 
@@ -183,6 +212,32 @@ pub struct RenderFlags {
     /// Rows of a table
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub top: usize,
+}
+
+/// How an earlier capture is read and judged.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Judgement")]
+pub struct JudgeFlags {
+    /// Leaks that are known: a file of lines `leak:PATTERN`, as LeakSanitizer reads it; as often as wanted
+    #[arg(long, value_name = "FILE")]
+    pub suppress: Vec<PathBuf>,
+    /// End with code 4 when there is a finding of at least this severity
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    pub fail_on: Option<SeverityFlag>,
+    /// Where debug files are, for a recording whose capture was cut off; as often as wanted
+    #[arg(long, value_name = "DIR")]
+    pub debug_dir: Vec<PathBuf>,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum SeverityFlag {
+    /// Worth knowing
+    Info,
+    /// A leak, or near to harm
+    Warning,
+    /// Harm soon
+    Critical,
 }
 
 /// Flags of `demo`.

@@ -18,14 +18,17 @@ use memmgr::{
     pipeline::{self, Captured, Ended, Pulse},
     progress,
     recording::{Ending, Query, Recorder, Recording},
-    report::{Report, SCHEMA, account::Standing, build::build, ending, last_look::LastLook},
+    report::{Report, account::Standing, build::build, ending, last_look::LastLook},
     sink::{Format, RenderOptions, leaks_table, render},
     source::roots::Roots,
     symbolize::{Symbols, symbolize},
-    units::human_bytes,
+    units::{Pid, human_bytes},
 };
 
-use super::args::{Job, RenderFlags};
+use super::{
+    args::{Job, RenderFlags},
+    input::Reading,
+};
 
 /// What a verb prints on stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +44,13 @@ pub enum Show {
 /// Runs one of the three verbs.
 pub fn run(job: &Job, show: Show) -> anyhow::Result<()> {
     let destinations = Destinations::open(&job.render, show, job.capture.pid)?;
-    let report = match (&job.report, job.capture.plan()) {
-        (Some(path), _) => load(path)?,
-        (None, Some(plan)) => capture(&plan)?,
-        (None, None) => anyhow::bail!("name a process with -p PID, or a report"),
+    let report = match (&job.input, job.capture.pid) {
+        (Some(input), _) => {
+            let debug_directories = job.judge.debug_dir.clone();
+            input.load(&Reading { filter: job.capture.filter(), debug_directories })?
+        }
+        (None, Some(pid)) => capture(&job.capture.plan(Pid(pid)))?,
+        (None, None) => anyhow::bail!("name a process with -p PID, or a recording"),
     };
     destinations.write(&report, &job.render, show)
 }
@@ -53,18 +59,29 @@ pub fn run(job: &Job, show: Show) -> anyhow::Result<()> {
 pub fn capture(plan: &CapturePlan) -> anyhow::Result<Report> {
     let roots = Roots::default();
     let recording = Recording::in_memory(plan.count_scale())?;
-    let session = Session::attach(&roots, plan)?;
-    let recording = record(&roots, plan, session, recording)?;
+    let session = Session::attach(&roots, plan, None)?;
+    let recording = record(&roots, plan, session, recording, Until::Interrupted, || Ok(()))?;
     let query = Query { filter: plan.filter, ..Query::default() };
     Ok(build(&recording.read(&query)?, &Symbols::new(), plan.filter))
 }
 
-/// Captures into a recording, symbols and all.
+/// What ends a capture beside its duration and the target's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Ctrl-C, and whatever else ends programs.
+    Interrupted,
+    /// Not Ctrl-C: the terminal sends it to the captured command too, whose end is awaited.
+    Ended,
+}
+
+/// Captures into a recording, symbols and all. `go` is called when every call counts.
 pub fn record(
     roots: &Roots,
     plan: &CapturePlan,
     session: Session,
     recording: Recording,
+    until: Until,
+    go: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<Recording> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -72,7 +89,8 @@ pub fn record(
         .build()
         .context("memmgr's threads could not be started")?;
     let recorder = Recorder::start(recording).context("memmgr's threads could not be started")?;
-    let (captured, target) = runtime.block_on(follow(roots, plan, session, &recorder))?;
+    let (captured, target) =
+        runtime.block_on(follow(roots, plan, session, &recorder, until, go))?;
     // Figures first: symbolizing takes a while, and the target goes on living.
     let last = LastLook::take(roots, &target.dir);
     let modules = &captured.collector.modules;
@@ -91,6 +109,8 @@ async fn follow(
     plan: &CapturePlan,
     session: Session,
     recorder: &Recorder,
+    until: Until,
+    go: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<(Captured, Target)> {
     let (pulse, pulses) = watch::channel(Pulse::default());
     let shown = tokio::spawn(progress::show(pulses, plan.duration));
@@ -99,17 +119,22 @@ async fn follow(
     let mut hang_up = signal(SignalKind::hangup())?;
     let interrupted = Box::pin(async move {
         tokio::select! {
-            _ = interrupt.recv() => {}
+            () = async { while interrupt.recv().await.is_none() || until == Until::Ended {} } => {}
             _ = terminate.recv() => {}
             _ = hang_up.recv() => {}
         }
     });
     // Said only now: who waits for this line may rely on every call from here on, and on Ctrl-C.
-    let counting = |session: &Session| eprintln!("{}", attached(plan, session));
+    let mut gone = Ok(());
+    let counting = |session: &Session| {
+        eprintln!("{}", attached(plan, session));
+        gone = go();
+    };
     let captured =
         pipeline::run(roots, plan, session, recorder, &pulse, counting, interrupted).await;
     drop(pulse);
     shown.await.context("the progress line failed")?;
+    gone?;
     Ok(captured?)
 }
 
@@ -132,19 +157,6 @@ fn attached(plan: &CapturePlan, session: &Session) -> String {
         session.rung.name(),
         session.attach_s * 1e3,
     )
-}
-
-fn load(path: &Path) -> anyhow::Result<Report> {
-    let shown = Safe::bytes(path.as_os_str().as_encoded_bytes());
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
-    let report: Report = serde_json::from_slice(&bytes)
-        .with_context(|| format!("{shown} is no report of memmgr"))?;
-    anyhow::ensure!(
-        report.schema == SCHEMA,
-        "{shown} has the schema {}, this memmgr reads {SCHEMA}",
-        Safe::text(&report.schema)
-    );
-    Ok(report)
 }
 
 /// Where the results go; opened before the capture, so that a bad path fails before the wait.

@@ -186,7 +186,7 @@ fn probes(roots: &Roots) -> Check {
         probes: Vec::new(),
         allow_traced: true,
     };
-    match Session::attach(roots, &plan) {
+    match Session::attach(roots, &plan, None) {
         Ok(session) => {
             let functions = session.plan.functions();
             let emulated = functions.iter().filter(|(_, function)| function.site.emulated).count();

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use memmgr::{
     bpf::KernelError,
-    capture::{AttachError, TargetError},
+    capture::{AttachError, TargetError, launch::LaunchError},
     escape::Safe,
     source::process_dir::ProcessError,
 };
@@ -19,8 +19,27 @@ const LACKING: u8 = 5;
 #[error("{0}")]
 pub struct Lacking(pub String);
 
+/// The command that memmgr started ended with this code, which is passed on without a word.
+#[derive(Debug, thiserror::Error)]
+#[error("the command ended with code {0}")]
+pub struct CommandEnded(pub u8);
+
+/// There is a finding at or above `--fail-on`; the report says it all.
+#[derive(Debug, thiserror::Error)]
+#[error("there are findings")]
+pub struct Found;
+
+/// Findings at or above `--fail-on`.
+const FOUND: u8 = 4;
+
 /// Says what went wrong, and returns the code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
+    if let Some(CommandEnded(code)) = error.downcast_ref() {
+        return ExitCode::from(*code);
+    }
+    if error.is::<Found>() {
+        return ExitCode::from(FOUND);
+    }
     let mut message = String::new();
     for (depth, cause) in error.chain().map(ToString::to_string).enumerate() {
         // Transparent wrappers repeat their cause.
@@ -41,6 +60,13 @@ fn code(error: &anyhow::Error) -> u8 {
         LACKING
     } else if let Some(error) = error.downcast_ref::<KernelError>() {
         kernel(error)
+    } else if let Some(error) = error.downcast_ref::<LaunchError>() {
+        // As shells have it (POSIX, 2.8.2).
+        match error {
+            LaunchError::NotFound(_) => 127,
+            LaunchError::NotRunnable(..) => 126,
+            LaunchError::Failed(_) => 1,
+        }
     } else {
         match error.downcast_ref::<AttachError>() {
             Some(AttachError::Target(error)) => target(error),

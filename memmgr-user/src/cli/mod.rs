@@ -6,7 +6,9 @@ pub mod demo;
 pub mod doctor;
 pub mod exit;
 pub mod generate;
+pub mod input;
 pub mod leaking;
+pub mod record;
 pub mod values;
 
 use std::io::stderr;
@@ -25,6 +27,7 @@ pub fn log() {
 /// Does what was asked for.
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.verb {
+        Verb::Record(job) => record::run(&job),
         Verb::Flamegraph(job) => capture::run(&job, Show::FlameGraph),
         Verb::Leaks(job) => capture::run(&job, Show::Leaks),
         Verb::Report(job) => capture::run(&job, Show::Report),

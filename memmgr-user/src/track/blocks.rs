@@ -98,6 +98,19 @@ impl Blocks {
         }
     }
 
+    /// The process runs another program now: its memory is gone.
+    pub fn clear(&mut self, out: &mut impl FnMut(Delta)) {
+        let gone: Vec<Packed> = self
+            .live
+            .values()
+            .copied()
+            .chain(self.aside.values().flatten().map(|(_, p)| *p))
+            .collect();
+        self.live = Table::new();
+        self.aside.clear();
+        gone.into_iter().for_each(|packed| out(self.delta(packed, Direction::Freed)));
+    }
+
     /// What did not fit the rules.
     pub fn anomalies(&self) -> Anomalies {
         self.anomalies

@@ -164,6 +164,15 @@ impl Mappings {
         }
     }
 
+    /// The process runs another program now: its memory is gone, and its program break is not known.
+    pub fn clear(&mut self, out: &mut impl FnMut(Delta)) {
+        for tid in self.aside.keys().copied().collect::<Vec<_>>() {
+            self.commit(tid, out);
+        }
+        self.carve(0, u64::MAX).iter().for_each(|piece| out(piece.freed()));
+        self.program_break = None;
+    }
+
     /// Ranges that were not kept because the table was full.
     pub fn table_full(&self) -> u64 {
         self.table_full

@@ -1,0 +1,74 @@
+//! `record`: a capture into a file, of a process or of a command that memmgr starts.
+
+use std::{os::unix::process::ExitStatusExt, path::PathBuf};
+
+use anyhow::Context;
+
+use memmgr::{
+    capture::{CapturePlan, Session, launch::Launch},
+    escape::Safe,
+    recording::{Query, Recording},
+    source::roots::Roots,
+    units::{Pid, human_bytes},
+};
+
+use super::{
+    args::Record,
+    capture::{Until, record},
+    exit::CommandEnded,
+};
+
+/// Runs the verb.
+pub fn run(job: &Record) -> anyhow::Result<()> {
+    let roots = Roots::default();
+    if job.command.is_empty() {
+        let pid = job.capture.pid.context("name a process with -p PID, or a command behind --")?;
+        let plan = job.capture.plan(Pid(pid));
+        let session = Session::attach(&roots, &plan, None)?;
+        let recording = create(job, &plan, &session.target.identity.comm)?;
+        return say(&record(&roots, &plan, session, recording, Until::Interrupted, || Ok(()))?);
+    }
+    let launch = Launch::prepare(&job.command)?;
+    let plan = job.capture.plan(launch.pid);
+    let session = Session::attach(&roots, &plan, Some(&launch))?;
+    let program = PathBuf::from(&job.command[0]);
+    let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
+    let recording = create(job, &plan, &name)?;
+    let mut running = None;
+    let go = || {
+        running = Some(launch.go()?);
+        Ok(())
+    };
+    let recorded = record(&roots, &plan, session, recording, Until::Ended, go);
+    // The command goes on when a capture ends early; its code is known when it has ended.
+    let status = running.map(memmgr::capture::launch::Running::wait).transpose()?;
+    say(&recorded?)?;
+    match status {
+        Some(status) if !status.success() => {
+            let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+            Err(CommandEnded(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn create(job: &Record, plan: &CapturePlan, name: &str) -> anyhow::Result<Recording> {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+    let name: String = name.chars().map(plain).collect();
+    let path =
+        job.output.clone().unwrap_or_else(|| format!("memmgr.{name}.{}.db", plan.pid).into());
+    Ok(Recording::create(&path, plan.count_scale(), job.force)?)
+}
+
+fn say(recording: &Recording) -> anyhow::Result<()> {
+    let recorded = recording.read(&Query::default())?;
+    let path = Safe::bytes(recording.path().as_os_str().as_encoded_bytes());
+    eprintln!(
+        "memmgr: wrote {path}: {:.1} s, {} stacks, {} outstanding{}; `memmgr leaks {path}` shows it",
+        recorded.duration_s,
+        recorded.stacks().len(),
+        human_bytes(recorded.totals[0].live_bytes),
+        if recorded.documents.capture.complete { "" } else { ", incomplete" },
+    );
+    Ok(())
+}
