@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod exit;
 pub mod generate;
 pub mod leaking;
+pub mod render;
 pub mod values;
 
 use std::io::stderr;
