@@ -1,11 +1,9 @@
 //! `flamegraph`, `leaks` and `report`: capture, then render; or render an earlier report.
 
-use std::{
-    io::{IsTerminal, stdout},
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use anyhow::Context;
+use clap::ValueEnum;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -14,20 +12,22 @@ use tokio::{
 use memmgr::{
     capture::{AttachError, CapturePlan, Selection, Session, Target, TargetError, stack_choice},
     escape::Safe,
-    output::Output,
+    judge::{Suppressions, judge},
     pipeline::{self, Captured, Ended, Pulse},
     progress,
     recording::{Ending, Query, Recorder, Recording},
-    report::{Report, account::Standing, build::build, ending, last_look::LastLook},
-    sink::{Format, RenderOptions, leaks_table, render},
+    report::{Finding, Report, account::Standing, build::build, ending, last_look::LastLook},
+    sink::{Format, leaks_table, render},
     source::roots::Roots,
     symbolize::{Symbols, symbolize},
     units::{Pid, human_bytes},
 };
 
 use super::{
-    args::{Job, RenderFlags},
+    args::{JudgeFlags, Job, RenderFlags, SeverityFlag},
+    exit::Found,
     input::Reading,
+    render::Destinations,
 };
 
 /// What a verb prints on stdout.
@@ -43,8 +43,9 @@ pub enum Show {
 
 /// Runs one of the three verbs.
 pub fn run(job: &Job, show: Show) -> anyhow::Result<()> {
-    let destinations = Destinations::open(&job.render, show, job.capture.pid)?;
-    let report = match (&job.input, job.capture.pid) {
+    let destinations = open(&job.render, show, job.capture.pid)?;
+    let suppressions = suppressions(&job.judge)?;
+    let mut report = match (&job.input, job.capture.pid) {
         (Some(input), _) => {
             let debug_directories = job.judge.debug_dir.clone();
             input.load(&Reading { filter: job.capture.filter(), debug_directories })?
@@ -52,7 +53,47 @@ pub fn run(job: &Job, show: Show) -> anyhow::Result<()> {
         (None, Some(pid)) => capture(&job.capture.plan(Pid(pid)))?,
         (None, None) => anyhow::bail!("name a process with -p PID, or a recording"),
     };
-    destinations.write(&report, &job.render, show)
+    judge(&mut report, &suppressions);
+    destinations.write(
+        &job.render,
+        |format, options| render(format, &report, options),
+        |options| match show {
+            Show::Report => render(Format::Text, &report, options),
+            Show::FlameGraph | Show::Leaks => Ok(leaks_table(&report, options).into_bytes()),
+        },
+    )?;
+    let limit = job.judge.fail_on;
+    let found = |finding: &Finding| limit.is_some_and(|limit| severity(finding) >= Some(limit));
+    if report.findings.iter().any(found) { Err(Found.into()) } else { Ok(()) }
+}
+
+fn severity(finding: &Finding) -> Option<SeverityFlag> {
+    SeverityFlag::from_str(&finding.severity, false).ok()
+}
+
+/// All files of suppressions, read before anything is captured.
+fn suppressions(flags: &JudgeFlags) -> anyhow::Result<Suppressions> {
+    let mut text = String::new();
+    for path in &flags.suppress {
+        let shown = Safe::bytes(path.as_os_str().as_encoded_bytes());
+        let file =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+        // Each by itself first, so that a complaint names its file and line.
+        Suppressions::parse(&file).with_context(|| shown.to_string())?;
+        text.push_str(&file);
+        text.push('\n');
+    }
+    Ok(Suppressions::parse(&text)?)
+}
+
+/// A flame graph that was not told where to go gets a file, and the table goes to stdout.
+fn open(flags: &RenderFlags, show: Show, pid: Option<u32>) -> anyhow::Result<Destinations> {
+    if show != Show::FlameGraph {
+        return Destinations::open(flags, Format::Text, None);
+    }
+    let usual: PathBuf =
+        pid.map_or_else(|| "memmgr.svg".into(), |pid| format!("memmgr.{pid}.svg").into());
+    Destinations::open(flags, Format::Svg, Some(usual))
 }
 
 /// Attaches, captures and builds the report.
@@ -157,85 +198,4 @@ fn attached(plan: &CapturePlan, session: &Session) -> String {
         session.rung.name(),
         session.attach_s * 1e3,
     )
-}
-
-/// Where the results go; opened before the capture, so that a bad path fails before the wait.
-struct Destinations {
-    files: Vec<(PathBuf, Format, Output)>,
-    stdout_taken: bool,
-}
-
-impl Destinations {
-    fn open(flags: &RenderFlags, show: Show, pid: Option<u32>) -> anyhow::Result<Self> {
-        let mut paths = flags.output.clone();
-        if paths.is_empty() && show == Show::FlameGraph && flags.format.is_none() && !flags.json {
-            paths.push(
-                pid.map_or_else(|| "memmgr.svg".into(), |pid| format!("memmgr.{pid}.svg")).into(),
-            );
-        }
-        let fallback = flags.format.unwrap_or(match show {
-            Show::FlameGraph => Format::Svg,
-            Show::Leaks | Show::Report => Format::Text,
-        });
-        let mut files = Vec::new();
-        for path in paths {
-            let format = format_of(&path, flags.format, fallback)?;
-            let output = Output::open(&path, flags.force)?;
-            files.push((path, format, output));
-        }
-        let stdout_taken = files.iter().any(|(_, _, output)| output.is_stdout());
-        Ok(Destinations { files, stdout_taken })
-    }
-
-    fn write(self, report: &Report, flags: &RenderFlags, show: Show) -> anyhow::Result<()> {
-        let terminal = stdout().is_terminal();
-        let options = RenderOptions {
-            metric: flags.metric,
-            class: flags.class,
-            top: flags.top,
-            color: false,
-            width: None,
-        };
-        for (path, format, output) in self.files {
-            let on_stdout = output.is_stdout();
-            output.commit(&render(format, report, &options)?)?;
-            if !on_stdout {
-                eprintln!("memmgr: wrote {}", Safe::bytes(path.as_os_str().as_encoded_bytes()));
-            }
-        }
-        if self.stdout_taken {
-            return Ok(());
-        }
-        let on_terminal = RenderOptions {
-            color: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-            width: terminal.then(terminal_width).flatten(),
-            ..options
-        };
-        let bytes = match (flags.json, flags.format, show) {
-            (true, ..) => render(Format::Json, report, &on_terminal)?,
-            (_, Some(format), _) => render(format, report, &on_terminal)?,
-            (_, None, Show::Report) => render(Format::Text, report, &on_terminal)?,
-            (_, None, Show::FlameGraph | Show::Leaks) => {
-                leaks_table(report, &on_terminal).into_bytes()
-            }
-        };
-        Ok(Output::open(Path::new("-"), false)?.commit(&bytes)?)
-    }
-}
-
-/// The ending decides, then `--format`; an ending that means nothing is an error before the capture.
-fn format_of(path: &Path, asked: Option<Format>, fallback: Format) -> anyhow::Result<Format> {
-    match (Format::from_extension(path), asked) {
-        (Some(format), _) | (None, Some(format)) => Ok(format),
-        (None, None) if path.extension().is_none() => Ok(fallback),
-        (None, None) => anyhow::bail!(
-            "the ending of {} says no format: use .svg, .json, .folded or .txt, or give --format",
-            Safe::bytes(path.as_os_str().as_encoded_bytes())
-        ),
-    }
-}
-
-fn terminal_width() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(stdout()).ok()?;
-    (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }

@@ -9,6 +9,7 @@ pub mod generate;
 pub mod input;
 pub mod leaking;
 pub mod record;
+pub mod render;
 pub mod values;
 
 use std::io::stderr;

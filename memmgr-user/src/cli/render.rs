@@ -1,0 +1,100 @@
+//! Where results go: files by `-o`, the rest to stdout. The same for everything that can be rendered.
+
+use std::{
+    io::{IsTerminal, stdout},
+    path::{Path, PathBuf},
+};
+
+use memmgr::{
+    escape::Safe,
+    output::Output,
+    sink::{Format, RenderOptions},
+};
+
+use super::args::RenderFlags;
+
+/// Where the results go; opened before the work, so that a bad path fails before the wait.
+pub struct Destinations {
+    files: Vec<(PathBuf, Format, Output)>,
+    stdout_taken: bool,
+}
+
+impl Destinations {
+    /// Opens every `-o`; without one and without a format, `usual` if there is any. A file whose
+    /// name has no ending gets `fallback`.
+    pub fn open(
+        flags: &RenderFlags,
+        fallback: Format,
+        usual: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
+        let mut paths = flags.output.clone();
+        if paths.is_empty() && flags.format.is_none() && !flags.json {
+            paths.extend(usual);
+        }
+        let fallback = flags.format.unwrap_or(fallback);
+        let mut files = Vec::new();
+        for path in paths {
+            let format = format_of(&path, flags.format, fallback)?;
+            let output = Output::open(&path, flags.force)?;
+            files.push((path, format, output));
+        }
+        let stdout_taken = files.iter().any(|(_, _, output)| output.is_stdout());
+        Ok(Destinations { files, stdout_taken })
+    }
+
+    /// Writes the files, and then stdout unless a file was: in the format that the flags name, or else
+    /// what `shown` makes.
+    pub fn write(
+        self,
+        flags: &RenderFlags,
+        render: impl Fn(Format, &RenderOptions) -> anyhow::Result<Vec<u8>>,
+        shown: impl Fn(&RenderOptions) -> anyhow::Result<Vec<u8>>,
+    ) -> anyhow::Result<()> {
+        let terminal = stdout().is_terminal();
+        let options = RenderOptions {
+            metric: flags.metric,
+            class: flags.class,
+            top: flags.top,
+            color: false,
+            width: None,
+        };
+        for (path, format, output) in self.files {
+            let on_stdout = output.is_stdout();
+            output.commit(&render(format, &options)?)?;
+            if !on_stdout {
+                eprintln!("memmgr: wrote {}", Safe::bytes(path.as_os_str().as_encoded_bytes()));
+            }
+        }
+        if self.stdout_taken {
+            return Ok(());
+        }
+        let on_terminal = RenderOptions {
+            color: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            width: terminal.then(terminal_width).flatten(),
+            ..options
+        };
+        let bytes = match (flags.json, flags.format) {
+            (true, _) => render(Format::Json, &on_terminal)?,
+            (_, Some(format)) => render(format, &on_terminal)?,
+            (_, None) => shown(&on_terminal)?,
+        };
+        Ok(Output::open(Path::new("-"), false)?.commit(&bytes)?)
+    }
+}
+
+/// The ending decides, then `--format`; an ending that means nothing is an error before the capture.
+fn format_of(path: &Path, asked: Option<Format>, fallback: Format) -> anyhow::Result<Format> {
+    match (Format::from_extension(path), asked) {
+        (Some(format), _) | (None, Some(format)) => Ok(format),
+        (None, None) if path.extension().is_none() => Ok(fallback),
+        (None, None) => anyhow::bail!(
+            "the ending of {} says no format: use .svg, .json, .folded or .txt, or give --format",
+            Safe::bytes(path.as_os_str().as_encoded_bytes())
+        ),
+    }
+}
+
+fn terminal_width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stdout()).ok()?;
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
