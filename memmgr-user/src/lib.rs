@@ -16,6 +16,7 @@ pub mod collect;
 pub mod decode;
 pub mod escape;
 pub mod history;
+pub mod judge;
 pub mod modules;
 pub mod output;
 pub mod pipeline;

@@ -73,6 +73,9 @@ pub struct Host {
     pub swap_total_bytes: u64,
     /// `SwapFree`.
     pub swap_free_bytes: u64,
+    /// `vm.max_map_count`: the most mappings that a process may have.
+    #[serde(default)]
+    pub max_mappings: Option<u64>,
     /// Memory pressure of the host, where the kernel keeps it.
     pub pressure: Option<Pressure>,
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use figures::{Cgroup, Host, Pressure, PressureLine, Process, Reconciliation};
 pub use shares::{Function, Module, SizeClass};
-pub use verdict::{Finding, Growth, Lifetime, Suppression, Survival};
+pub use verdict::{Finding, Growth, Lifetime, Old, Suppression, Survival};
 
 /// The name and version of the schema, in every JSON report.
 pub const SCHEMA: &str = "memmgr.report/1";

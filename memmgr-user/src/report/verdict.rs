@@ -15,6 +15,13 @@ pub struct Growth {
     pub grown_bytes: u64,
     /// Least bytes outstanding within each window of [`super::Report::windows_s`]; empty where nobody needs it.
     pub series: Vec<u64>,
+    /// What makes it grow: `kept` (blocks that stay), `resized` (blocks that are made larger), `turnover` (more
+    /// blocks come than go, but they do go); empty when it does not grow steadily.
+    #[serde(default)]
+    pub driver: String,
+    /// Bytes allocated within each window and outstanding at the end; empty where nobody needs it.
+    #[serde(default)]
+    pub kept: Vec<u64>,
 }
 
 /// How long the blocks of a stack live (Kaplan and Meier 1958): what is still outstanding counts as
@@ -31,6 +38,23 @@ pub struct Lifetime {
     pub immortal: f64,
     /// The estimate, ages growing by factors of two.
     pub survival: Vec<Survival>,
+    /// The blocks that outlived the stack's short-lived ones.
+    #[serde(default)]
+    pub old: Old,
+}
+
+/// Blocks that reached an age at which most of their stack's blocks are long gone. Counts are blocks that
+/// were really seen, also in sample mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Old {
+    /// The age from which a block counts as old for this stack, in seconds.
+    pub age_s: f64,
+    /// Blocks that reached it.
+    pub reached: f64,
+    /// Of them, those that were freed later.
+    pub freed: f64,
+    /// For how long all of them together were watched beyond it, in block-seconds.
+    pub watched_s: f64,
 }
 
 /// One point of a survival curve.

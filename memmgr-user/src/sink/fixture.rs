@@ -392,6 +392,7 @@ pub(super) fn redis() -> Report {
             used_bytes: mib(7_000),
             swap_total_bytes: mib(2_048),
             swap_free_bytes: mib(2_000),
+            max_mappings: Some(65_530),
             pressure: Some(pressure()),
         },
         reconciliation: Reconciliation {

@@ -28,6 +28,9 @@ pub fn read_host(roots: &Roots) -> Result<Host, HostError> {
         used_bytes: meminfo.mem_total.saturating_sub(available.unwrap_or(meminfo.mem_free)),
         swap_total_bytes: meminfo.swap_total,
         swap_free_bytes: meminfo.swap_free,
+        max_mappings: std::fs::read_to_string(roots.proc.join("sys/vm/max_map_count"))
+            .ok()
+            .and_then(|text| text.trim().parse().ok()),
         pressure: read_pressure(&roots.proc.join("pressure/memory")),
     })
 }
@@ -60,7 +63,8 @@ VmallocChunk:          0 kB
 
     #[test]
     fn figures_are_bytes_and_pressure_may_be_absent() {
-        let tree = FakeTree::new(&[("proc/meminfo", MEMINFO)]);
+        let tree =
+            FakeTree::new(&[("proc/meminfo", MEMINFO), ("proc/sys/vm/max_map_count", "65530\n")]);
         let expected = Host {
             total_bytes: 8_192_000_000,
             available_bytes: Some(5_120_000_000),
@@ -68,6 +72,7 @@ VmallocChunk:          0 kB
             used_bytes: 3_072_000_000,
             swap_total_bytes: 2_048_000_000,
             swap_free_bytes: 1_536_000_000,
+            max_mappings: Some(65_530),
             pressure: None,
         };
         assert_eq!(read_host(&tree.roots()).unwrap(), expected);

@@ -1,0 +1,288 @@
+//! What speaks for a finding about stacks, in sentences with numbers, and what to do.
+
+use crate::{
+    report::{Finding, Growth, Old, Report, Stack},
+    units::human_bytes,
+};
+
+use super::{
+    severity::SURE,
+    siblings::{Sibling, sibling},
+    timeline,
+};
+
+/// The stacks of a finding, added up.
+pub(super) struct Case<'a> {
+    report: &'a Report,
+    stacks: Vec<&'a Stack>,
+    /// Blocks outstanding.
+    pub live_count: u64,
+    live_bytes: u64,
+    alloc_count: u64,
+    samples: u64,
+    kept: Vec<u64>,
+    low: Vec<u64>,
+    old: Old,
+    resized: bool,
+}
+
+impl<'a> Case<'a> {
+    pub fn of(report: &'a Report, stacks: &[usize]) -> Self {
+        let stacks: Vec<&Stack> = stacks.iter().map(|at| &report.stacks[*at]).collect();
+        let growths = || stacks.iter().filter_map(|stack| stack.growth.as_ref());
+        let sum = |series: fn(&Growth) -> &Vec<u64>| {
+            (0..report.windows_s.len())
+                .map(|at| growths().filter_map(|growth| series(growth).get(at)).sum())
+                .collect()
+        };
+        let mut old = Old::default();
+        for lifetime in stacks.iter().filter_map(|stack| stack.lifetime.as_ref()) {
+            old.age_s = old.age_s.max(lifetime.old.age_s);
+            old.reached += lifetime.old.reached;
+            old.freed += lifetime.old.freed;
+        }
+        Case {
+            report,
+            live_count: stacks.iter().map(|stack| stack.live_count).sum(),
+            live_bytes: stacks.iter().map(|stack| stack.live_bytes).sum(),
+            alloc_count: stacks.iter().map(|stack| stack.alloc_count).sum(),
+            samples: stacks.iter().map(|stack| stack.live_samples).sum(),
+            kept: sum(|growth| &growth.kept),
+            low: sum(|growth| &growth.series),
+            old,
+            resized: growths().any(|growth| growth.driver == "resized"),
+            stacks,
+        }
+    }
+
+    /// Blocks that may be outstanding only because the event that freed them was lost.
+    pub fn lost_blocks(&self) -> f64 {
+        let (loss, seen) = (&self.report.capture.loss, self.report.capture.accounting.seen);
+        let lost = loss.ring_full
+            + loss.map_full
+            + loss.unmatched_return
+            + loss.missed
+            + loss.implied_free;
+        self.alloc_count as f64 * (lost as f64 / seen.max(lost).max(1) as f64)
+    }
+
+    /// Whether the new blocks took the place of older ones: about as many blocks from before the attach were
+    /// freed, and the process did not grow by what seems to have leaked.
+    pub fn is_replacement(&self) -> bool {
+        let grew = self.kept.iter().skip(1).sum::<u64>();
+        let unknown = self.report.capture.loss.unknown_free;
+        self.report.capture.mode == "exact"
+            && grew >= 4 << 20
+            && unknown * 2 >= self.report.totals.live_count
+            && timeline::rise(self.report, |point| Some(point.rss_bytes))
+                .is_some_and(|rss| rss * 4.0 < grew as f64)
+    }
+
+    fn about(&self) -> &'static str {
+        if self.report.capture.mode == "sample" { "about " } else { "" }
+    }
+}
+
+/// The evidence for and against, most telling first.
+pub(super) fn sentences(case: &Case, finding: &Finding) -> Vec<String> {
+    let mut said = Vec::new();
+    let (report, about) = (case.report, case.about());
+    let windows = report.windows_s.len();
+    if case.stacks.len() > 1 {
+        said.push(format!(
+            "{} stacks lead to it; the largest is stack {}.",
+            case.stacks.len(),
+            case.stacks[0].id
+        ));
+    }
+    if case.resized {
+        let (first, last) = (case.low.iter().find(|bytes| **bytes > 0), case.low.last());
+        let sizes = match (first, last) {
+            (Some(first), Some(last)) if last > first => {
+                format!(": {about}{} became {}", human_bytes(*first), human_bytes(*last))
+            }
+            _ => String::new(),
+        };
+        said.push(format!(
+            "Its blocks are replaced by larger ones{sizes}; {about}{} of {} blocks allocated since the attach were freed.",
+            case.alloc_count.saturating_sub(case.live_count),
+            case.alloc_count,
+        ));
+    } else {
+        let grew = case.kept.iter().filter(|bytes| **bytes > 0).count();
+        said.push(format!(
+            "{grew} of {windows} windows of {} left blocks that are still outstanding: {about}{} in {about}{} blocks.",
+            seconds(report.windows_s.last().copied().unwrap_or(0.0) / windows.max(1) as f64),
+            human_bytes(case.live_bytes),
+            case.live_count,
+        ));
+        said.push(freed(case));
+        said.extend(thirds(&case.kept));
+    }
+    if let Some(oldest) =
+        case.stacks.iter().filter_map(|s| s.age_s.as_ref()).map(|age| age.max).reduce(f64::max)
+        && !case.resized
+    {
+        said.push(format!(
+            "The oldest is {} old; counting began {} before the end.",
+            seconds(oldest),
+            seconds(report.duration_s)
+        ));
+    }
+    said.extend(share_of_rss(case, finding));
+    said.extend(doubts(case, finding));
+    said
+}
+
+/// How many were freed, and how many of those that had become old.
+fn freed(case: &Case) -> String {
+    let freed = case.alloc_count.saturating_sub(case.live_count);
+    let about = case.about();
+    let old = case.old;
+    let mut sentence = format!(
+        "{about}{freed} of {about}{} blocks allocated since the attach were freed",
+        case.alloc_count
+    );
+    if old.reached >= 1.0 && old.age_s > 0.0 {
+        let whom = if case.report.capture.mode == "sample" { "samples" } else { "blocks" };
+        sentence += &format!(
+            "; of the {:.0} {whom} that reached an age of {}, {:.0} were",
+            old.reached,
+            seconds(old.age_s),
+            old.freed
+        );
+    }
+    let mut letters = sentence.chars();
+    letters
+        .next()
+        .map(|c| c.to_uppercase().chain(letters).collect::<String>() + ".")
+        .unwrap_or_default()
+}
+
+/// When the survivors were born.
+fn thirds(kept: &[u64]) -> Option<String> {
+    let whole: u64 = kept.iter().sum();
+    let third = kept.len() / 3;
+    if whole == 0 || third == 0 {
+        return None;
+    }
+    let share = |part: &[u64]| part.iter().sum::<u64>() as f64 * 100.0 / whole as f64;
+    Some(format!(
+        "Of these bytes {:.0} % were allocated in the first third of the capture, {:.0} % in the second and {:.0} % in the last.",
+        share(&kept[..third]),
+        share(&kept[third..kept.len() - third]),
+        share(&kept[kept.len() - third..])
+    ))
+}
+
+/// What part of the process's growth this is.
+fn share_of_rss(case: &Case, finding: &Finding) -> Option<String> {
+    let rss = timeline::rise(case.report, |point| Some(point.rss_bytes))
+        .filter(|rise| *rise >= 65_536.0)?;
+    let grew = finding.growth_bytes_per_s * case.report.duration_s;
+    (grew > 0.0).then(|| {
+        format!(
+            "The resident memory of the process grew by {} during the capture; this rate makes {} of it.",
+            human_bytes(rss as u64),
+            if grew >= rss { "all".to_owned() } else { format!("{:.0} %", grew * 100.0 / rss) }
+        )
+    })
+}
+
+/// What speaks against it, or makes it uncertain.
+fn doubts(case: &Case, finding: &Finding) -> Vec<String> {
+    let report = case.report;
+    let capture = &report.capture;
+    let mut said = Vec::new();
+    if capture.mode == "sample" && case.samples > 0 {
+        said.push(format!(
+            "The figures are estimates from {} samples: right within about {:.0} %.",
+            case.samples,
+            200.0 / (case.samples as f64).sqrt()
+        ));
+    }
+    if report.windows_s.len() < 9 {
+        said.push(format!(
+            "The capture has only {} windows; a longer one would say more.",
+            report.windows_s.len()
+        ));
+    }
+    let lost = case.lost_blocks();
+    if !capture.complete {
+        said.push(format!(
+            "Events were lost: up to about {lost:.0} of these {} blocks may be outstanding only because their free was not seen.",
+            case.live_count
+        ));
+    }
+    if case.is_replacement() {
+        said.push(format!(
+            "{} blocks from before the attach were freed while {} new ones stayed, and resident memory hardly grew: \
+             the new blocks may take the place of old ones.",
+            capture.loss.unknown_free, report.totals.live_count
+        ));
+    } else if capture.loss.unknown_free > 0 && !case.resized {
+        said.push(format!(
+            "{} blocks from before the attach were freed, by any function, while {} new ones stayed.",
+            capture.loss.unknown_free, report.totals.live_count
+        ));
+    }
+    let shapes = |wanted: &str| finding.confidence < SURE && finding.shape == wanted;
+    if shapes("saturating") {
+        said.push("Its growth slows down: it may be a cache or a pool that fills.".to_owned());
+    } else if case.stacks.iter().all(|s| s.growth.as_ref().is_some_and(|g| g.driver == "turnover"))
+    {
+        said.push("Its blocks do get freed, but later than new ones come: a queue or a cache that fills, or more load.".to_owned());
+    } else if !case.resized && case.alloc_count == case.live_count {
+        said.push(format!(
+            "Nothing that it allocated was freed: a cache that has not reached its bound within {} looks the same.",
+            seconds(report.duration_s)
+        ));
+    }
+    said
+}
+
+/// What to do, for this case.
+pub(super) fn recommendation(case: &Case, finding: &Finding) -> String {
+    let report = case.report;
+    let name = finding.subject.as_deref().unwrap_or("the code that this stack shows");
+    let mut advice = if finding.confidence < SURE {
+        format!("Capture for longer to see whether {name} goes on growing.")
+    } else if case.resized {
+        format!(
+            "Look at what {name} collects: one buffer or table grows and nothing takes entries out of it."
+        )
+    } else if case.stacks[0].class == "mapping" {
+        format!("Look at {name}: it maps memory that it never unmaps.")
+    } else if case.alloc_count == case.live_count {
+        format!(
+            "Look at {name}: nothing that it allocates is freed. If it fills a cache, give the cache a bound; \
+             else find the owner that forgets its blocks."
+        )
+    } else {
+        format!("Look at {name}: find the path on which what it allocates is not freed.")
+    };
+    if let Some(Sibling { description }) = sibling(report, &case.stacks) {
+        advice += &format!(" {description}");
+    }
+    for (what, rise) in [
+        ("Threads", timeline::climb(report, |point| point.threads)),
+        ("Open file descriptors", timeline::climb(report, |point| point.descriptors)),
+    ] {
+        if let Some(climb) = rise {
+            advice += &format!(
+                " {what} grow too, from {:.0} to {:.0}: what leaks may hold one each.",
+                climb.from, climb.to
+            );
+        }
+    }
+    advice
+}
+
+/// Seconds for people.
+pub(super) fn seconds(seconds: f64) -> String {
+    if seconds >= 10.0 || seconds.fract() == 0.0 {
+        format!("{seconds:.0} s")
+    } else {
+        format!("{seconds:.1} s")
+    }
+}

@@ -1,0 +1,184 @@
+//! Findings about stacks: which leak, merged by the function to look at.
+
+use std::collections::BTreeMap;
+
+use crate::report::{Finding, Report, Stack};
+
+use super::{
+    evidence::{self, Case},
+    life_table::Reached,
+    own::is_judged,
+    severity::{SURE, grade},
+    subject::subject,
+    survivors::Survivors,
+};
+
+/// The most findings about stacks; what is beyond is counted in a last one.
+const MOST: usize = 30;
+/// The most of them that are only worth knowing.
+const MOST_INFORMATIVE: usize = 5;
+/// A growth that is no leak is worth knowing from so many bytes, ...
+const NOTABLE_BYTES: u64 = 1 << 20;
+/// ... when it is at least this share of what is outstanding.
+const NOTABLE_SHARE: f64 = 0.05;
+/// Losses that explain a third of what is outstanding leave no proof.
+const EXPLAINED: f64 = 0.33;
+
+/// Findings with the indices of the stacks that each is about, in no order.
+pub(super) fn findings(report: &Report) -> Vec<(Finding, Vec<usize>)> {
+    let mut groups: BTreeMap<(&str, &str, &str), Vec<usize>> = BTreeMap::new();
+    let mut nameless = Vec::new();
+    for (at, stack) in report.stacks.iter().enumerate() {
+        let grew = stack
+            .growth
+            .as_ref()
+            .is_some_and(|growth| growth.shape != "flat" || stack.live_bytes > 0);
+        if !grew || stack.suppressed.is_some() || !is_judged(stack, report) {
+            continue;
+        }
+        match subject(stack) {
+            Some(frame) => {
+                let function = frame.function.as_deref().unwrap_or_default();
+                let module = frame.module.as_deref().unwrap_or_default();
+                groups.entry((&stack.class, module, function)).or_default().push(at);
+            }
+            None => nameless.push(vec![at]),
+        }
+    }
+    let mut found: Vec<_> =
+        groups.into_values().chain(nameless).filter_map(|group| finding(report, &group)).collect();
+    found.sort_by(|(a, _), (b, _)| b.score.total_cmp(&a.score));
+    let mut informative = 0;
+    found.retain(|(finding, _)| {
+        informative += usize::from(finding.severity == "info");
+        finding.severity != "info" || informative <= MOST_INFORMATIVE
+    });
+    let beyond = found.len().saturating_sub(MOST);
+    if beyond > 0 {
+        found.truncate(MOST);
+        let evidence =
+            vec![format!("{beyond} more functions grow in the same way, with lower scores.")];
+        let more = Finding {
+            kind: "leak".to_owned(),
+            severity: "info".to_owned(),
+            evidence,
+            recommendation: "Mend those above first, or leave out what is known with --suppress."
+                .to_owned(),
+            ..Finding::default()
+        };
+        found.push((more, Vec::new()));
+    }
+    found
+}
+
+/// The finding about the stacks of one function, if there is one.
+fn finding(report: &Report, group: &[usize]) -> Option<(Finding, Vec<usize>)> {
+    let growth = |at: &usize| report.stacks[*at].growth.as_ref();
+    let is_leak = |at: &usize| {
+        growth(at)
+            .is_some_and(|g| g.shape == "linear" && g.driver != "turnover" && g.confidence >= SURE)
+    };
+    let leaking: Vec<usize> = group.iter().copied().filter(is_leak).collect();
+    if !leaking.is_empty() {
+        let confidence =
+            leaking.iter().filter_map(growth).map(|g| g.confidence).fold(0.0, f64::max);
+        let rate = leaking.iter().filter_map(growth).map(|g| g.bytes_per_s).sum();
+        return Some(leak(report, leaking, confidence, rate));
+    }
+    let kept: Vec<usize> = group
+        .iter()
+        .copied()
+        .filter(|at| growth(at).is_some_and(|g| g.kept.iter().any(|b| *b > 0)))
+        .collect();
+    if kept.len() > 1
+        && let Some(trend) = merged(report, &kept).trend(&report.windows_s)
+        && trend.confidence >= SURE
+    {
+        return Some(leak(report, kept, trend.confidence, trend.bytes_per_s));
+    }
+    let notable = group.iter().copied().filter(|at| is_notable(report, &report.stacks[*at]));
+    let largest = notable.max_by_key(|at| growth(at).map_or(0, |g| g.grown_bytes))?;
+    let Some(growth) = growth(&largest) else { return None };
+    Some(leak(report, vec![largest], growth.confidence.min(0.5), growth.bytes_per_s))
+}
+
+/// What several stacks left behind together. Their births by window are not in a report: those that kept
+/// everything were born when their survivors were, those of the others are taken to be spread evenly.
+fn merged(report: &Report, group: &[usize]) -> Survivors {
+    let windows = report.windows_s.len();
+    let width_s = report.windows_s.last().copied().unwrap_or(0.0) / windows.max(1) as f64;
+    let zero = vec![0.0; windows];
+    let mut sum = Survivors {
+        seen: zero.clone(),
+        bytes: zero.clone(),
+        born: zero,
+        settled: None,
+        old: Reached::default(),
+        exact: report.capture.mode == "exact",
+    };
+    let mut age_s = 0.0_f64;
+    for stack in group.iter().map(|at| &report.stacks[*at]) {
+        let (Some(growth), Some(lifetime)) = (&stack.growth, &stack.lifetime) else { continue };
+        let kept: f64 = growth.kept.iter().map(|bytes| *bytes as f64).sum();
+        let share = stack.live_samples as f64 / kept.max(1.0);
+        let gone = lifetime.freed_count as f64 / windows.max(1) as f64;
+        for (at, bytes) in growth.kept.iter().take(windows).enumerate() {
+            sum.bytes[at] += *bytes as f64;
+            sum.seen[at] += *bytes as f64 * share;
+            sum.born[at] += *bytes as f64 * share + gone;
+        }
+        age_s = age_s.max(lifetime.old.age_s);
+        sum.old.reached += lifetime.old.reached;
+        sum.old.freed += lifetime.old.freed;
+        sum.old.watched += lifetime.old.watched_s / width_s;
+    }
+    if sum.old.is_settled(windows) && width_s > 0.0 {
+        sum.settled = Some((age_s / width_s).round() as usize);
+    }
+    sum
+}
+
+/// Growth that is no proven leak, and large.
+fn is_notable(report: &Report, stack: &Stack) -> bool {
+    let Some(growth) = &stack.growth else { return false };
+    let whole = if stack.class == "heap" { &report.totals } else { &report.mapped };
+    matches!(growth.shape.as_str(), "linear" | "saturating")
+        && growth.confidence >= 0.35
+        && growth.grown_bytes >= NOTABLE_BYTES
+        && growth.grown_bytes as f64 >= NOTABLE_SHARE * whole.live_bytes as f64
+}
+
+/// A finding about these stacks, the largest first.
+fn leak(
+    report: &Report,
+    mut stacks: Vec<usize>,
+    confidence: f64,
+    rate: f64,
+) -> (Finding, Vec<usize>) {
+    stacks.sort_by_key(|at| {
+        std::cmp::Reverse((report.stacks[*at].live_bytes, std::cmp::Reverse(*at)))
+    });
+    let first = &report.stacks[stacks[0]];
+    let case = Case::of(report, &stacks);
+    let growth = first.growth.clone().unwrap_or_default();
+    let mut finding = Finding {
+        kind: "leak".to_owned(),
+        stack_id: Some(first.id),
+        subject: subject(first).and_then(|frame| frame.function.clone()),
+        shape: if confidence >= SURE { "linear".to_owned() } else { growth.shape.clone() },
+        confidence,
+        growth_bytes_per_s: rate,
+        ..Finding::default()
+    };
+    let lost = case.lost_blocks();
+    let explained = lost > EXPLAINED * case.live_count as f64 || case.is_replacement();
+    if explained {
+        finding.confidence = finding.confidence.min(0.4);
+    } else if !report.capture.complete {
+        finding.confidence *= 0.9;
+    }
+    grade(&mut finding, report, !explained);
+    finding.evidence = evidence::sentences(&case, &finding);
+    finding.recommendation = evidence::recommendation(&case, &finding);
+    (finding, stacks)
+}

@@ -1,0 +1,98 @@
+//! How bad a growth is: severity, score, time to the limit.
+
+use crate::report::{Finding, Report};
+
+/// The confidence that a warning needs.
+pub const SURE: f64 = 0.6;
+/// The confidence that a critical finding needs.
+const CERTAIN: f64 = 0.75;
+/// A limit that is reached sooner is critical: less than it takes to find somebody who can act.
+const SOON_S: f64 = 3600.0;
+/// Growth that is critical whatever the room, in bytes a second.
+const FAST: f64 = (8 << 20) as f64;
+/// A limit that is reached within ten minutes is as urgent as it gets, ...
+const URGENT_S: f64 = 600.0;
+/// ... and one that is a quarter of a year away as little.
+const PATIENT_S: f64 = 90.0 * 86_400.0;
+
+/// How far the process may still grow: to the limit of its cgroup, else to what the host has available.
+pub(super) fn room_bytes(report: &Report) -> Option<u64> {
+    let cgroup = report
+        .cgroup
+        .as_ref()
+        .and_then(|cgroup| Some(cgroup.limit_bytes?.saturating_sub(working_set(cgroup)?)));
+    // A cgroup's limit may be higher than what the host can give.
+    cgroup.into_iter().chain(report.host.available_bytes).min()
+}
+
+/// What the cgroup holds and cannot drop without cost: file pages that were not used lately are reclaimed first.
+pub(super) fn working_set(cgroup: &crate::report::Cgroup) -> Option<u64> {
+    let inactive = cgroup.stat.get("inactive_file").or(cgroup.stat.get("total_inactive_file"));
+    Some(cgroup.usage_bytes?.saturating_sub(inactive.copied().unwrap_or(0)))
+}
+
+/// Fills severity, score and time to the limit from rate and confidence of a growth. `due` says that it
+/// deserves a warning once it is sure.
+pub(super) fn grade(finding: &mut Finding, report: &Report, due: bool) {
+    let rate = finding.growth_bytes_per_s;
+    finding.time_to_limit_s = (rate > 0.0)
+        .then(|| room_bytes(report).map(|room| room as f64 / rate))
+        .flatten()
+        .filter(|seconds| seconds.is_finite());
+    let soon = finding.time_to_limit_s.is_some_and(|seconds| seconds < SOON_S) || rate >= FAST;
+    finding.severity = match (due && finding.confidence >= SURE, soon) {
+        (true, true) if finding.confidence >= CERTAIN => "critical",
+        (true, _) => "warning",
+        (false, _) => "info",
+    }
+    .to_owned();
+    finding.score = score(&finding.severity, finding.confidence, urgency(finding.time_to_limit_s));
+}
+
+/// From 0 to 100: confidence, and how soon it matters; informative findings stay in the lowest third.
+pub(super) fn score(severity: &str, confidence: f64, urgency: f64) -> f64 {
+    let full = if severity == "info" { 33.0 } else { 100.0 };
+    full * confidence * (0.5 + 0.5 * urgency)
+}
+
+/// 1 when the limit is ten minutes away, 0 when it is a quarter of a year away or none is known; even on a
+/// logarithmic scale between.
+fn urgency(time_to_limit_s: Option<f64>) -> f64 {
+    let Some(seconds) = time_to_limit_s else { return 0.0 };
+    ((PATIENT_S / seconds.max(1.0)).ln() / (PATIENT_S / URGENT_S).ln()).clamp(0.0, 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Cgroup, Host};
+
+    /// Severity, score and time to the limit.
+    fn check(confidence: f64, rate: f64, limit: Option<u64>, expected: &str) {
+        let cgroup = Cgroup {
+            usage_bytes: Some(1 << 30),
+            limit_bytes: limit,
+            stat: [("inactive_file".to_owned(), 1 << 29)].into(),
+            ..Cgroup::default()
+        };
+        let host = Host { available_bytes: Some(8 << 30), ..Host::default() };
+        let report = Report { cgroup: Some(cgroup), host, ..Report::default() };
+        let mut finding = Finding { confidence, growth_bytes_per_s: rate, ..Finding::default() };
+        grade(&mut finding, &report, true);
+        let Finding { severity, score, time_to_limit_s, .. } = finding;
+        let left = time_to_limit_s.map_or("never".to_owned(), |s| format!("{s:.0} s"));
+        assert_eq!(format!("{severity} {score:.0} {left}"), expected);
+    }
+
+    #[test]
+    fn grades() {
+        let mib = f64::from(1 << 20);
+        check(1.0, 16.0, None, "warning 50 536870912 s");
+        check(1.0, 100_000.0, None, "warning 74 85899 s");
+        check(1.0, 4.0 * mib, None, "critical 94 2048 s");
+        check(0.7, 4.0 * mib, None, "warning 65 2048 s");
+        check(0.5, 4.0 * mib, None, "info 15 2048 s");
+        check(1.0, mib, Some(1 << 30), "critical 100 512 s");
+        check(1.0, 0.0, Some(1 << 30), "warning 50 never");
+    }
+}

@@ -1,0 +1,87 @@
+//! The first witness of a leak: blocks born all through the capture that nobody frees.
+
+use crate::history::StackHistory;
+
+use super::{
+    life_table::{LifeTable, Reached, seen_share},
+    shape::{Trend, enough_windows},
+    spread::{Spread, spread},
+    statistics::theil_sen,
+};
+
+/// What each window's births left behind.
+#[derive(Clone, Debug)]
+pub(super) struct Survivors {
+    /// Blocks that stayed, by window of birth, as many as were really seen.
+    pub seen: Vec<f64>,
+    /// Their bytes.
+    pub bytes: Vec<f64>,
+    /// Blocks born in the window, as many as were really seen.
+    pub born: Vec<f64>,
+    /// The age in windows from which blocks are not freed any more; absent when they are freed at every age.
+    pub settled: Option<usize>,
+    /// What became of the blocks of that age.
+    pub old: Reached,
+    /// Whether every block was seen.
+    pub exact: bool,
+}
+
+impl Survivors {
+    /// Reads them from a history of `windows` windows.
+    pub fn of(history: &StackHistory, windows: usize, table: LifeTable) -> Self {
+        let scaled =
+            |values: &[f64], share: f64| values[..windows].iter().map(|v| v * share).collect();
+        let settled = table.settled();
+        let born = seen_share(history.alloc_samples, &history.alloc_count);
+        Survivors {
+            seen: scaled(
+                &history.kept_count,
+                seen_share(history.live_samples, &history.kept_count),
+            ),
+            bytes: scaled(&history.kept_bytes, 1.0),
+            born: scaled(&history.alloc_count, born),
+            old: settled.map(|age| table.beyond(age)).unwrap_or_default(),
+            settled,
+            exact: born > 0.999,
+        }
+    }
+
+    /// Relative error of what is outstanding: that of a Poisson number in sample mode, 0 otherwise.
+    pub fn noise(&self) -> f64 {
+        let seen: f64 = self.seen.iter().sum();
+        if self.exact { 0.0 } else { 1.0 / seen.max(1.0).sqrt() }
+    }
+
+    /// The growth by blocks that stay, when they were born all through the capture and do not die. `ends_s` is
+    /// where the windows end.
+    pub fn trend(&self, ends_s: &[f64]) -> Option<Trend> {
+        let windows = self.seen.len();
+        let settled = self.settled?;
+        // What the first window left is the filling of caches and pools; what the last ones left may be in use.
+        let mature = usize::from(windows >= 4)..windows - settled;
+        if mature.len() < 2 {
+            return None;
+        }
+        let Spread::Steady(ratio) = spread(&self.seen[mature.clone()], &self.born[mature.clone()])
+        else {
+            return None;
+        };
+        let seen: f64 = self.seen[mature.clone()].iter().sum();
+        let enough = if self.exact { 1.0 - 1.0 / (1.0 + seen) } else { 1.0 - 1.0 / seen.sqrt() };
+        // Had the blocks lived for about a capture, would one have been seen to die?
+        let immortal = 1.0 - (-self.old.watched / windows as f64).exp();
+        let slowing = 0.7 + 0.3 * ratio.min(1.0);
+        let mut total = 0.0;
+        let sums: Vec<f64> = self.bytes[mature.clone()]
+            .iter()
+            .map(|bytes| {
+                total += bytes;
+                total
+            })
+            .collect();
+        Some(Trend {
+            confidence: enough_windows(windows) * enough * immortal * slowing,
+            bytes_per_s: theil_sen(&ends_s[mature], &sums).max(0.0),
+        })
+    }
+}
