@@ -101,7 +101,10 @@ impl Session {
     ) -> Result<Self, AttachError> {
         let began = Instant::now();
         let _urgent = Urgent::begin();
-        let target = Target::open(roots, capture.pid, capture.allow_traced)?;
+        let mut target = Target::open(roots, capture.pid, capture.allow_traced)?;
+        if let Some(launch) = launch {
+            target.identity.comm = launch.name();
+        }
         let pidfd = target.pidfd.try_clone().map_err(|e| TargetError::Pidfd(capture.pid, e))?;
         match Self::attach_to(roots, capture, launch, target, began) {
             // Whatever failed, this is why: its mappings were empty, its number belonged to nobody.

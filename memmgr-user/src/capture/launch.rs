@@ -102,6 +102,12 @@ impl Launch {
         Ok(Launch { pid, files, command: shown, go, spawning })
     }
 
+    /// What it will be called: the kernel's name of a process is that of its file.
+    pub fn name(&self) -> String {
+        let name = self.files.iter().find(|file| file.main).and_then(|file| file.path.file_name());
+        name.unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// Lets the child become the command.
     pub fn go(self) -> Result<Running, LaunchError> {
         rustix::io::write(&self.go, &[1]).map_err(io::Error::from)?;

@@ -24,7 +24,7 @@ use memmgr::{
 };
 
 use super::{
-    args::{JudgeFlags, Job, RenderFlags, SeverityFlag},
+    args::{Job, JudgeFlags, RenderFlags, SeverityFlag},
     exit::Found,
     input::Reading,
     render::Destinations,
@@ -53,7 +53,12 @@ pub fn run(job: &Job, show: Show) -> anyhow::Result<()> {
         (None, Some(pid)) => capture(&job.capture.plan(Pid(pid)))?,
         (None, None) => anyhow::bail!("name a process with -p PID, or a recording"),
     };
-    judge(&mut report, &suppressions);
+    // A report was judged when it was made; other suppressions make another judgement.
+    let judged = !report.findings.is_empty() && job.judge.suppress.is_empty();
+    if !judged {
+        judge(&mut report, &suppressions);
+    }
+    report.drop_flat_series();
     destinations.write(
         &job.render,
         |format, options| render(format, &report, options),
@@ -76,8 +81,7 @@ fn suppressions(flags: &JudgeFlags) -> anyhow::Result<Suppressions> {
     let mut text = String::new();
     for path in &flags.suppress {
         let shown = Safe::bytes(path.as_os_str().as_encoded_bytes());
-        let file =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+        let file = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
         // Each by itself first, so that a complaint names its file and line.
         Suppressions::parse(&file).with_context(|| shown.to_string())?;
         text.push_str(&file);

@@ -2,9 +2,11 @@
 
 use crate::{
     aggregate::Filter as Shown,
+    judge::{growth, lifetime},
     recording::{Recorded, StackRecord},
     stacks::Outer,
     symbolize::Symbols,
+    track::Class,
 };
 
 use super::{
@@ -86,6 +88,9 @@ fn as_of_then(report: &mut Report) {
 
 fn stack(id: u32, record: &StackRecord, recorded: &Recorded, late: &Symbols) -> Stack {
     let frames = |address| recorded.frames.get(address).or_else(|| late.get(address));
+    // Whether files are mapped and stay so says nothing about leaks.
+    let history = (!recorded.windows.is_empty() && record.class != Class::FileMapping)
+        .then(|| recorded.history(record));
     Stack {
         id,
         class: record.class.name().to_owned(),
@@ -114,6 +119,8 @@ fn stack(id: u32, record: &StackRecord, recorded: &Recorded, late: &Symbols) -> 
                 alloc_bytes: whole(allocated.bytes),
             })
             .collect(),
+        growth: history.as_ref().map(|history| growth(&recorded.windows, history)),
+        lifetime: history.as_ref().map(|history| lifetime(&recorded.windows, history)),
         ..Stack::default()
     }
 }

@@ -75,6 +75,19 @@ pub struct Report {
     pub collector: Collector,
 }
 
+impl Report {
+    /// Leaves out the series of stacks that do not grow, but for the largest: nobody looks at them, and in
+    /// a report of many stacks they are most of its bytes. For after the judgement, which needs them all.
+    pub fn drop_flat_series(&mut self) {
+        const LARGEST: usize = 200;
+        for stack in self.stacks.iter_mut().skip(LARGEST).filter(|stack| stack.finding.is_none()) {
+            if let Some(growth) = stack.growth.as_mut().filter(|growth| growth.shape == "flat") {
+                growth.series = Vec::new();
+            }
+        }
+    }
+}
+
 /// The process that was captured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Target {

@@ -177,7 +177,9 @@ const FEW_SAMPLES: u64 = 10;
 /// An estimate from a handful of samples says so: its relative error is about one over their root.
 fn few_samples(page: &mut Page, report: &Report, metric: Metric, stack: &Stack) {
     let outstanding = matches!(metric, Metric::InuseSpace | Metric::InuseObjects);
-    if report.capture.mode == "sample" && outstanding && stack.live_samples < FEW_SAMPLES {
+    // Mappings are never sampled.
+    let estimated = report.capture.mode == "sample" && stack.class == Class::Heap.name();
+    if estimated && outstanding && stack.live_samples < FEW_SAMPLES {
         let samples = words::counted(stack.live_samples, "sample");
         page.row(&[
             (Style::Plain, Safe::text(&" ".repeat(INDENT))),
