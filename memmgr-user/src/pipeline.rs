@@ -4,6 +4,9 @@
 //! for an event, because a wake-up costs more than the probe: it drains on a timer that follows the
 //! fill of the ring buffer.
 
+mod observe;
+mod pace;
+
 use std::{
     io,
     os::fd::OwnedFd,
@@ -24,11 +27,14 @@ use crate::{
     bpf::{Books, KernelError},
     capture::{CapturePlan, Session, Target, facts::Facts, urgent::Urgent},
     collect::{Caps, Collector, Course},
-    recording::{Documents, Entry, Feed, Recorder, Room},
-    report::{TimelinePoint, account::Standing, ending, last_look::LastLook},
-    source::{mappings::read_mappings, process::count_descriptors, roots::Roots},
+    recording::{Feed, Recorder, Room},
+    report::account::Standing,
+    source::{mappings::read_mappings, roots::Roots},
     units::{Address, KernelTime},
 };
+
+use observe::observe;
+use pace::Pace;
 
 /// Why a capture ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,81 +250,6 @@ fn drain(
     (bytes, Course::On)
 }
 
-/// The figures of one moment.
-struct Observed {
-    point: TimelinePoint,
-    documents: Documents,
-}
-
-fn observe(roots: &Roots, session: &Session, standing: &Standing<'_>) -> Observed {
-    let dir = &session.target.dir;
-    let look = LastLook::brief(roots, dir);
-    let point = TimelinePoint {
-        t_s: standing.span.1.seconds_since(standing.span.0),
-        live_bytes: standing.collector.ledger.heap().live_bytes() as u64,
-        // A target that has just ended has no RSS.
-        rss_bytes: look.process.rss_bytes.unwrap_or(0),
-        cgroup_bytes: look.cgroup.as_ref().and_then(|cgroup| cgroup.usage_bytes),
-        swap_bytes: look.process.swap_bytes,
-        threads: look.process.threads,
-        descriptors: count_descriptors(dir),
-    };
-    let now = format_rfc3339_seconds(SystemTime::now()).to_string();
-    Observed { point, documents: ending::running(standing, now, look) }
-}
-
-impl Observed {
-    fn pulse(&self, collector: &Collector, books: &Books) -> Pulse {
-        Pulse {
-            elapsed: Duration::from_secs_f64(self.point.t_s),
-            events: collector.counts.received,
-            live_bytes: self.point.live_bytes,
-            rss_bytes: self.point.rss_bytes,
-            lost: books.sum(&memmgr_common::Counter::LOST),
-        }
-    }
-
-    fn entry(self, feed: &mut Feed, collector: &mut Collector, now: KernelTime) -> Entry {
-        feed.entry(collector, now, self.point, self.documents)
-    }
-}
-
-/// How long to sleep between drains: short when the ring buffer filled up since the last, long when it hardly did.
-struct Pace {
-    ring: usize,
-    delay: Duration,
-}
-
-impl Pace {
-    const SHORTEST: Duration = Duration::from_micros(500);
-    const LONGEST: Duration = Duration::from_millis(10);
-
-    fn new(ring: usize) -> Self {
-        Pace { ring, delay: Self::SHORTEST }
-    }
-
-    fn delay(&self) -> Duration {
-        self.delay
-    }
-
-    /// A batch is at most half a ring, so that signals and intervals are served under a flood.
-    fn batch(&self) -> usize {
-        self.ring / 2
-    }
-
-    fn drained(&mut self, bytes: usize) {
-        self.delay = if bytes >= self.batch() {
-            Duration::ZERO
-        } else if bytes > self.ring / 16 {
-            (self.delay / 2).max(Self::SHORTEST)
-        } else if bytes < self.ring / 64 {
-            (self.delay.max(Self::SHORTEST) * 2).min(Self::LONGEST)
-        } else {
-            self.delay.max(Self::SHORTEST)
-        };
-    }
-}
-
 fn stopped(settings: Settings) -> Settings {
     Settings { capturing: 0, ..settings }
 }
@@ -345,30 +276,4 @@ pub fn now() -> KernelTime {
 fn clock_seconds(clock: ClockId) -> f64 {
     let time = clock_gettime(clock);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Delays after drains of so many percent of the ring.
-    fn check(percents: &[usize], expected_us: &[u128]) {
-        let mut pace = Pace::new(1 << 20);
-        let delays: Vec<u128> = percents
-            .iter()
-            .map(|percent| {
-                pace.drained((percent << 20) / 100);
-                pace.delay().as_micros()
-            })
-            .collect();
-        assert_eq!(delays, expected_us);
-    }
-
-    #[test]
-    fn the_pace_follows_the_fill() {
-        check(&[0, 0, 0, 0, 0, 0], &[1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
-        check(&[0, 0, 0, 10, 10, 10, 10], &[1_000, 2_000, 4_000, 2_000, 1_000, 500, 500]);
-        check(&[50, 50, 10, 0], &[0, 0, 500, 1000]);
-        check(&[0, 3], &[1_000, 1_000]);
-    }
 }

@@ -20,6 +20,8 @@ enum Bench {
     Cost,
     /// Verdicts over programs that leak and programs that do not
     Leaks,
+    /// Size of long recordings, and the time to render them
+    Recording,
 }
 
 /// Where tables go.
@@ -33,12 +35,15 @@ impl Bench {
         match self {
             Bench::Cost => "cost",
             Bench::Leaks => "leaks",
+            Bench::Recording => "recording",
         }
     }
 
     fn document(self) -> Document {
         match self {
-            Bench::Cost => Document { path: "docs/benchmarks.md", title: "Benchmarks" },
+            Bench::Cost | Bench::Recording => {
+                Document { path: "docs/benchmarks.md", title: "Benchmarks" }
+            }
             Bench::Leaks => Document { path: "docs/leaks.md", title: "Verdicts" },
         }
     }
@@ -51,6 +56,10 @@ impl Bench {
                  turn, many times, in one run on one process; figures are medians. The machine is not quiet, so that \
                  nanoseconds mean little from one run to the next: the ratios to *empty* programs on the same sites, \
                  which is what the kernel takes for trapping there, are what counts."
+            }
+            Bench::Recording => {
+                "Recordings are written as a capture writes them, with 30 frames a stack, and rendered by `memmgr report`; \
+                 times are from the start of the process to its end, medians of three."
             }
             Bench::Leaks => {
                 "Every program of `tests/workloads/leaks/` is started, captured once with `memmgr report`, and judged from \

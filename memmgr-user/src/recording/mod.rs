@@ -13,6 +13,7 @@ mod level;
 mod read;
 mod recorder;
 mod retain;
+mod rows;
 mod schema;
 mod series;
 mod store;

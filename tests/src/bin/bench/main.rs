@@ -4,6 +4,7 @@
 mod cost;
 mod floor;
 mod leaks;
+mod recording;
 mod target;
 
 use std::process::ExitCode;
@@ -13,7 +14,10 @@ fn main() -> ExitCode {
     let result = match argument(1).as_str() {
         "cost" => cost::run(),
         "leaks" => leaks::run(&argument(2)),
-        other => Err(anyhow::anyhow!("there is no bench {other:?}; there are: cost, leaks")),
+        "recording" => recording::run(),
+        other => {
+            Err(anyhow::anyhow!("there is no bench {other:?}; there are: cost, leaks, recording"))
+        }
     };
     match result {
         Ok(table) => {

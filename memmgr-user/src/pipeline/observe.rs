@@ -1,0 +1,63 @@
+//! The figures of an interval: what procfs and the cgroup say, beside the books.
+
+use std::time::{Duration, SystemTime};
+
+use humantime::format_rfc3339_seconds;
+use memmgr_common::Counter;
+
+use super::Pulse;
+use crate::{
+    bpf::Books,
+    capture::Session,
+    collect::Collector,
+    recording::{Documents, Entry, Feed},
+    report::{TimelinePoint, account::Standing, ending, last_look::LastLook},
+    source::{process::count_descriptors, roots::Roots},
+    units::KernelTime,
+};
+
+/// The figures of one moment.
+pub(super) struct Observed {
+    point: TimelinePoint,
+    documents: Documents,
+}
+
+pub(super) fn observe(roots: &Roots, session: &Session, standing: &Standing<'_>) -> Observed {
+    let dir = &session.target.dir;
+    let look = LastLook::brief(roots, dir);
+    let point = TimelinePoint {
+        t_s: standing.span.1.seconds_since(standing.span.0),
+        live_bytes: standing.collector.ledger.heap().live_bytes() as u64,
+        // A target that has just ended has no RSS.
+        rss_bytes: look.process.rss_bytes.unwrap_or(0),
+        cgroup_bytes: look.cgroup.as_ref().and_then(|cgroup| cgroup.usage_bytes),
+        swap_bytes: look.process.swap_bytes,
+        threads: look.process.threads,
+        descriptors: count_descriptors(dir),
+    };
+    let now = format_rfc3339_seconds(SystemTime::now()).to_string();
+    Observed { point, documents: ending::running(standing, now, look) }
+}
+
+impl Observed {
+    /// What a person sees.
+    pub(super) fn pulse(&self, collector: &Collector, books: &Books) -> Pulse {
+        Pulse {
+            elapsed: Duration::from_secs_f64(self.point.t_s),
+            events: collector.counts.received,
+            live_bytes: self.point.live_bytes,
+            rss_bytes: self.point.rss_bytes,
+            lost: books.sum(&Counter::LOST),
+        }
+    }
+
+    /// What the recording gets; ends the running interval of the books.
+    pub(super) fn entry(
+        self,
+        feed: &mut Feed,
+        collector: &mut Collector,
+        now: KernelTime,
+    ) -> Entry {
+        feed.entry(collector, now, self.point, self.documents)
+    }
+}
