@@ -9,6 +9,7 @@ pub mod code;
 pub mod counts_itself;
 pub mod host;
 pub mod kernel_objects;
+pub mod leaks;
 mod lines;
 pub mod program;
 pub mod servers;
