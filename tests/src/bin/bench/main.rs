@@ -1,17 +1,19 @@
-//! The benches, run by `cargo xtask bench`. Every figure is a median of interleaved rounds; what is
+//! The benches, run by `cargo xtask bench NAME [FILTER]`. Every time is a median of interleaved rounds; what is
 //! judged are ratios within one run, because the machine is not quiet.
 
 mod cost;
 mod floor;
+mod leaks;
 mod target;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let name = std::env::args().nth(1).unwrap_or_default();
-    let result = match name.as_str() {
+    let argument = |number| std::env::args().nth(number).unwrap_or_default();
+    let result = match argument(1).as_str() {
         "cost" => cost::run(),
-        other => Err(anyhow::anyhow!("there is no bench {other:?}; there is: cost")),
+        "leaks" => leaks::run(&argument(2)),
+        other => Err(anyhow::anyhow!("there is no bench {other:?}; there are: cost, leaks")),
     };
     match result {
         Ok(table) => {
