@@ -1,8 +1,8 @@
-//! `cargo xtask bench`: runs a bench and writes what it measured to `docs/benchmarks.md`.
+//! `cargo xtask bench`: runs a bench and writes what it measured to its document in `docs/`.
 
 use crate::{process, workspace::Workspace};
 use anyhow::{Context, Result, bail};
-use std::{fmt::Write as _, fs};
+use std::{fmt::Write as _, fs, process::Stdio};
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
@@ -10,18 +10,36 @@ pub(crate) struct Options {
     /// Which bench
     #[arg(value_enum)]
     bench: Bench,
+    /// Of `leaks`: run only the cases whose names contain this, and write no document
+    filter: Option<String>,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Bench {
     /// Nanoseconds a pair of malloc and free, by mode
     Cost,
+    /// Verdicts over programs that leak and programs that do not
+    Leaks,
+}
+
+/// Where tables go.
+struct Document {
+    path: &'static str,
+    title: &'static str,
 }
 
 impl Bench {
     fn name(self) -> &'static str {
         match self {
             Bench::Cost => "cost",
+            Bench::Leaks => "leaks",
+        }
+    }
+
+    fn document(self) -> Document {
+        match self {
+            Bench::Cost => Document { path: "docs/benchmarks.md", title: "Benchmarks" },
+            Bench::Leaks => Document { path: "docs/leaks.md", title: "Verdicts" },
         }
     }
 
@@ -34,14 +52,22 @@ impl Bench {
                  nanoseconds mean little from one run to the next: the ratios to *empty* programs on the same sites, \
                  which is what the kernel takes for trapping there, are what counts."
             }
+            Bench::Leaks => {
+                "Every program of `tests/workloads/leaks/` is started, captured once with `memmgr report`, and judged from \
+                 the JSON report alone. Its expectation is in the comment on top of its file. A leak is found when a finding \
+                 of severity `warning` or `critical` is about a stack, and it is right when the first of them names the \
+                 function that leaks. A program that does not leak is right when no finding at all has one of these \
+                 severities."
+            }
         }
     }
 }
 
-const DOCUMENT: &str = "docs/benchmarks.md";
-
 /// Builds memmgr and the benches, runs one as root, and replaces its section of the document.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    if options.filter.is_some() && options.bench != Bench::Leaks {
+        bail!("only `leaks` takes a filter");
+    }
     if !rustix::process::geteuid().is_root() {
         bail!("probes need root: run `sudo cargo xtask bench {}`", options.bench.name());
     }
@@ -53,15 +79,22 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let mut command = std::process::Command::new(workspace.target.join("release/bench"));
     command
         .arg(options.bench.name())
-        .env("MEMMGR_TEST_BIN", workspace.target.join("release/memmgr"));
+        .args(&options.filter)
+        .env("MEMMGR_TEST_BIN", workspace.target.join("release/memmgr"))
+        .stderr(Stdio::inherit());
     let tables = process::output(&mut command)?;
     println!("{tables}");
-    let path = workspace.path(DOCUMENT);
+    if options.filter.is_some() {
+        return Ok(());
+    }
+    let document = options.bench.document();
+    let path = workspace.path(document.path);
     let before = fs::read_to_string(&path).unwrap_or_default();
     fs::create_dir_all(workspace.path("docs"))?;
-    let after = replace_section(&before, options.bench.name(), &section(options.bench, &tables)?);
+    let section = section(options.bench, &tables)?;
+    let after = replace_section(&before, document.title, options.bench.name(), &section);
     fs::write(&path, after).with_context(|| format!("cannot write {}", path.display()))?;
-    println!("wrote {DOCUMENT}");
+    println!("wrote {}", document.path);
     Ok(())
 }
 
@@ -99,9 +132,9 @@ fn machine() -> Result<String> {
 }
 
 /// Puts a section in the place of the one with the same heading, or at the end.
-fn replace_section(document: &str, name: &str, section: &str) -> String {
-    const TITLE: &str = "# Benchmarks\n\nWritten by `cargo xtask bench`; do not edit by hand.\n";
-    let document = if document.is_empty() { TITLE } else { document };
+fn replace_section(document: &str, title: &str, name: &str, section: &str) -> String {
+    let fresh = format!("# {title}\n\nWritten by `cargo xtask bench`; do not edit by hand.\n");
+    let document = if document.is_empty() { &fresh } else { document };
     let heading = format!("## {name}\n");
     let Some(start) = document.find(&heading) else {
         return format!("{}\n\n{section}", document.trim_end());
@@ -117,10 +150,13 @@ mod tests {
 
     #[test]
     fn a_section_replaces_its_elder() {
-        let first = replace_section("", "cost", "## cost\n\nold\n");
+        let replace =
+            |document: &str, name, section| replace_section(document, "Benchmarks", name, section);
+        let first = replace("", "cost", "## cost\n\nold\n");
+        assert!(first.starts_with("# Benchmarks\n\nWritten"), "{first}");
         assert!(first.ends_with("by hand.\n\n## cost\n\nold\n"), "{first}");
-        let both = replace_section(&first, "apps", "## apps\n\nredis\n");
-        let again = replace_section(&both, "cost", "## cost\n\nnew\n");
+        let both = replace(&first, "apps", "## apps\n\nredis\n");
+        let again = replace(&both, "cost", "## cost\n\nnew\n");
         assert!(
             again.contains("## cost\n\nnew\n\n## apps\n\nredis\n") && !again.contains("old"),
             "{again}"

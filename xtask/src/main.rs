@@ -33,7 +33,7 @@ enum Chore {
     Ebpf(ebpf::Options),
     /// Install what is missing, check everything and run every test
     Test(test::Options),
-    /// Measure, and write docs/benchmarks.md
+    /// Measure, and write the tables to docs/
     Bench(bench::Options),
     /// Boot older kernels under QEMU and capture in each
     Vm(vm::Options),
