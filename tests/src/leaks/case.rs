@@ -10,6 +10,7 @@
 //! | `seconds` | of the capture: 1 to 60 |
 //! | `load` | `heavy` when nothing else may run beside it; may be left out |
 //! | `flags` | for the compiler and the linker; may be left out |
+//! | `capture` | more flags for memmgr; may be left out |
 //! | `what` | a sentence |
 
 use std::{
@@ -41,6 +42,8 @@ pub struct Case {
     pub load: Load,
     /// For the compiler and the linker, beside those of every workload.
     pub flags: Vec<String>,
+    /// For memmgr, beside the mode and the duration.
+    pub capture: Vec<String>,
     /// A sentence.
     pub what: String,
     /// What it is written in.
@@ -164,7 +167,9 @@ impl Case {
         let mut optional = |key| fields.remove(key);
         let function = optional("function");
         let load = optional("load");
-        let flags = optional("flags").unwrap_or_default();
+        let mut words =
+            |key| optional(key).unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+        let (flags, capture) = (words("flags"), words("capture"));
         let mut required = |key| fields.remove(key).with_context(|| format!("no line `{key}: …`"));
         let expected = match (required("case")?, function) {
             ("leak", Some(function)) => Expected::Leak { function: function.to_owned() },
@@ -178,14 +183,10 @@ impl Case {
             "sample" => Mode::Sample,
             other => bail!("a mode is `exact` or `sample`, not `{other}`"),
         };
-        let seconds = required("seconds")?;
+        let length = required("seconds")?;
+        let seconds = length.parse().ok().filter(|seconds| (1..=MOST_SECONDS).contains(seconds));
         let seconds = seconds
-            .parse()
-            .ok()
-            .filter(|seconds| (1..=MOST_SECONDS).contains(seconds))
-            .with_context(|| {
-            format!("{seconds} seconds are not between 1 and {MOST_SECONDS}")
-        })?;
+            .with_context(|| format!("{length} seconds are not from 1 to {MOST_SECONDS}"))?;
         let load = match load {
             None => Load::Light,
             Some("heavy") => Load::Heavy,
@@ -195,29 +196,34 @@ impl Case {
         if let Some(key) = fields.keys().next() {
             bail!("there is no key `{key}`");
         }
-        let flags = flags.split_whitespace().map(str::to_owned).collect();
         let name = name.to_owned();
-        Ok(Case { name, expected, mode, seconds, load, flags, what, language })
+        Ok(Case { name, expected, mode, seconds, load, flags, capture, what, language })
     }
 
     /// Compiles it, unless that was done before, and gives the command that runs it.
+    ///
+    /// The environment is empty: it lies on the stack, so that its length would be in every copied stack.
     pub fn command(&self) -> Command {
-        let below = format!("leaks/{}", self.name);
-        let program = match self.language {
-            Language::C => Program::c(&below),
-            Language::Cpp => Program::cpp(&below),
+        let mut command = match self.language {
+            Language::C => Command::new(self.build(Program::c)),
+            Language::Cpp => Command::new(self.build(Program::cpp)),
             Language::Python => {
                 let mut command = Command::new("/usr/bin/python3");
                 command.arg(self.source());
-                return command;
+                command
             }
         };
+        command.env_clear();
+        command
+    }
+
+    fn build(&self, program: fn(&str) -> Program) -> PathBuf {
         // A function that ends with the call that allocates has to stay on the stack.
         let flags: Vec<&str> = ["-fno-optimize-sibling-calls"]
             .into_iter()
             .chain(self.flags.iter().map(String::as_str))
             .collect();
-        Command::new(program.flags(&flags).build())
+        program(&format!("leaks/{}", self.name)).flags(&flags).build()
     }
 
     fn source(&self) -> PathBuf {
@@ -234,7 +240,7 @@ mod tests {
     use super::*;
 
     const WHOLE: &str = "case: leak|function: Shop::sell|mode: exact|seconds: 40|load: heavy\
-                         |flags: -lm -O0|what: it sells: and forgets";
+                         |flags: -lm -O0|capture: --stack fp|what: it sells: and forgets";
 
     fn parse(header: &str, language: Language) -> Result<Case> {
         let mark = language.comment();
@@ -252,6 +258,7 @@ mod tests {
                 seconds: 40,
                 load: Load::Heavy,
                 flags: vec!["-lm".to_owned(), "-O0".to_owned()],
+                capture: vec!["--stack".to_owned(), "fp".to_owned()],
                 what: "it sells: and forgets".to_owned(),
                 language,
             };
@@ -273,9 +280,9 @@ mod tests {
         check("function: Shop::sell|", "", "a leak needs a line `function: …`");
         check("function: Shop::sell", "function:", "`function` says nothing");
         check("mode: exact", "mode: growth", "a mode is `exact` or `sample`, not `growth`");
-        check("seconds: 40", "seconds: 61", "61 seconds are not between 1 and 60");
-        check("seconds: 40", "seconds: 0", "0 seconds are not between 1 and 60");
-        check("seconds: 40", "seconds: 4s", "4s seconds are not between 1 and 60");
+        check("seconds: 40", "seconds: 61", "61 seconds are not from 1 to 60");
+        check("seconds: 40", "seconds: 0", "0 seconds are not from 1 to 60");
+        check("seconds: 40", "seconds: 4s", "4s seconds are not from 1 to 60");
         check("load: heavy", "load: light", "a load is `heavy` or not there, not `light`");
         check("load: heavy", "mode: exact", "`mode` stands there twice");
         check("load: heavy", "weight: 3", "there is no key `weight`");

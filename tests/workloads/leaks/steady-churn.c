@@ -3,7 +3,8 @@
 // seconds: 40
 // load: heavy
 // flags: -fno-omit-frame-pointer
-// what: 100,000 allocations a second, a hundred of them live at any time
+// capture: --ring-bytes 128MiB
+// what: some 100,000 allocations a second, a hundred of them live at any time
 #include "service.h"
 
 enum { LIVE = 100 };
@@ -20,6 +21,6 @@ __attribute__((noinline)) void handle_packet(void) {
 
 int main(void) {
     while (next_turn(5))
-        for (int i = 0; i < 500; i++) handle_packet();
+        for (int i = 0; i < 600; i++) handle_packet();
     return 0;
 }

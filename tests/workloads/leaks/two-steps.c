@@ -4,7 +4,7 @@
 // what: the configuration is read again twice, and each version is longer than the one before
 #include "service.h"
 
-enum { MAX_RULES = 2000 };
+enum { MAX_RULES = 1000 };
 
 static char *rules[MAX_RULES];
 static int length;
@@ -21,9 +21,9 @@ __attribute__((noinline)) void match_request(void) {
 
 int main(void) {
     for (int turn = 0; next_turn(20); turn++) {
-        if (turn == 0) load_configuration(1000);
-        if (turn == 12 * 50) load_configuration(1400);
-        if (turn == 25 * 50) load_configuration(1800);
+        if (turn == 0) load_configuration(500);
+        if (turn == 12 * 50) load_configuration(700);
+        if (turn == 25 * 50) load_configuration(900);
         match_request();
     }
     return 0;

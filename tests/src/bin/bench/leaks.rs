@@ -55,8 +55,12 @@ fn judge(case: &Case) -> Row {
 /// What the capture said, or why there was none.
 fn read(case: &Case, outcome: &Outcome) -> Result<(Verdict, bool), String> {
     let Some(report) = outcome.report.as_ref().filter(|_| outcome.code == 0) else {
-        return Err(outcome.stderr.lines().last().unwrap_or("no word").to_owned());
+        return Err(outcome.stderr.lines().collect::<Vec<_>>().join("; "));
     };
+    // A program that crashed is no quiet one.
+    if report.target.ended != "duration" {
+        return Err(format!("the program ended: {}", report.target.ended));
+    }
     let path = Path::new(REPORTS).join(&case.name).with_extension("json");
     let json = serde_json::to_vec(report).map_err(|error| error.to_string())?;
     fs::write(&path, json).map_err(|error| format!("{}: {error}", path.display()))?;

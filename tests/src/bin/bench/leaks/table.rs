@@ -142,6 +142,7 @@ mod tests {
             seconds: 40,
             load: Load::Light,
             flags: Vec::new(),
+            capture: Vec::new(),
             what: format!("it does {name}"),
             language: Language::C,
         }
