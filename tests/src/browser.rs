@@ -80,7 +80,7 @@ impl Browser {
             &json!({ "targetId": target["targetId"], "flatten": true }),
         );
         self.session = attached["sessionId"].as_str().map(str::to_owned);
-        for domain in ["Page", "Runtime", "Log"] {
+        for domain in ["Page", "Runtime", "Log", "Network"] {
             self.call(&format!("{domain}.enable"), &json!({}));
         }
     }
@@ -161,7 +161,7 @@ impl Browser {
     }
 
     /// Everything that went wrong in the page so far: exceptions, errors in the console, what its
-    /// policy refused, dialogs.
+    /// policy refused, dialogs, requests to anything but files.
     pub fn problems(&mut self) -> &[String] {
         self.value("1"); // what happened before was reported before the answer
         &self.problems
@@ -196,6 +196,9 @@ impl Browser {
         let parameters = &event["params"];
         let wrong = match event["method"].as_str() {
             Some("Runtime.exceptionThrown" | "Page.javascriptDialogOpening") => true,
+            Some("Network.requestWillBeSent") => {
+                !parameters["request"]["url"].as_str().is_some_and(|url| url.starts_with("file://"))
+            }
             Some("Runtime.consoleAPICalled") => parameters["type"] == "error",
             Some("Log.entryAdded") => parameters["entry"]["level"] == "error",
             _ => false,

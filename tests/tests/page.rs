@@ -225,6 +225,8 @@ fn the_flame_graph_zooms_by_mouse_and_keyboard() {
         browser.press(key);
     }
     assert!(browser.text("#flame [aria-live]").starts_with("call_6"));
+    let tip = browser.text("#flame [role=tooltip]");
+    assert!(tip.contains("% of all") && tip.contains("server.c:7 · /usr/bin/server"), "{tip}");
     browser.press("Enter");
     assert_eq!(zoomed(&mut browser), deep);
     browser.click("#flame .crumbs button", None);

@@ -27,7 +27,7 @@ function captureSection(section) {
   append(section, [el("div", { class: "columns" },
     el("div", {}, el("h3", {}, "Settings"), terms([
       ["mode", modeWords()],
-      ["stacks", { fp: "frame pointers", dwarf: `copied, ${bytes(stack.bytes)} at most, unwound by tables` }[stack.kind] ?? stack.kind],
+      ["stacks", wordsFor({ fp: "frame pointers", dwarf: `copied, ${bytes(stack.bytes)} at most, unwound by tables` }, stack.kind)],
       ["because", stack.why],
       ["probes", `attached by ${capture.attach || "nothing"}, ${count(capture.probes_per_s)} hits/s`],
       ["hidden", [filter.min_age_s > 0 && `blocks younger than ${span(filter.min_age_s)}`, filter.min_size_bytes > 0 && `blocks below ${bytes(filter.min_size_bytes)}`].filter(Boolean).join(", ")],

@@ -35,7 +35,7 @@ function framesOf(stack) {
 /** A frame's function, or its place in a file, or why neither is known. */
 function frameName(frame) {
   const name = string(frames.function[frame]);
-  if (name !== null) return name;
+  if (name) return name;
   const module = string(frames.module[frame]);
   return module !== null
     ? `[${baseName(module)}+0x${frames.address[frame]}]`
@@ -91,7 +91,7 @@ const CLASSES = [
 /** What the whole page shows, and who wants to know when that changes. */
 const view = {
   metric: METRICS.find((metric) => metric.name === data.metric) ?? METRICS[0],
-  class: Math.max(0, CLASSES.findIndex((kind) => kind.name === data.class)),
+  class: [CLASSES.findIndex((kind) => kind.name === data.class && kind.stacks > 0), CLASSES.findIndex((kind) => kind.stacks > 0)].find((i) => i >= 0) ?? 0,
   watchers: [],
   set(change) {
     Object.assign(view, change);

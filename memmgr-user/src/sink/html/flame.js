@@ -41,6 +41,9 @@ class Flame {
   select(node) {
     this.selected = node;
     this.draw();
+    const level = this.rows.findIndex((row) => row.some((box) => box.node === node));
+    const box = this.rows[level]?.find((other) => other.node === node) ?? null;
+    this.showTip(box, box?.x, (level + 0.5) * ROW);
     this.said.selected(this.describe(node).join(", "));
   }
 
@@ -127,7 +130,7 @@ class Flame {
       else if (box && box.node !== null) this.zoom(box.node);
       if (box) this.said.zoomed(nodeName(this.root));
     });
-    canvas.addEventListener("pointermove", (event) => this.showTip(this.boxAt(event), event));
+    canvas.addEventListener("pointermove", (event) => this.showTip(this.boxAt(event), event.offsetX, event.offsetY));
     canvas.addEventListener("pointerleave", () => { this.tip.hidden = true; });
     canvas.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.altKey || event.metaKey) return;
@@ -137,7 +140,7 @@ class Flame {
       act.call(this);
     });
     canvas.addEventListener("focus", () => this.draw());
-    canvas.addEventListener("blur", () => this.draw());
+    canvas.addEventListener("blur", () => { this.tip.hidden = true; this.draw(); });
     new ResizeObserver(() => {
       if (Math.round(this.element.clientWidth * (window.devicePixelRatio || 1)) !== canvas.width) this.draw();
     }).observe(this.element);
@@ -170,7 +173,8 @@ class Flame {
     return row?.find((box) => event.offsetX >= box.x && event.offsetX < box.x + box.width) ?? null;
   }
 
-  showTip(box, event) {
+  /** Says what a box is, beside a place of the canvas. */
+  showTip(box, x, y) {
     this.tip.hidden = box === null;
     if (box === null) return;
     const lines = box.node === null
@@ -178,8 +182,8 @@ class Flame {
       : this.describe(box.node);
     refill(this.tip, lines.map((line, i) => el("div", { class: i === 0 && "tip-name" }, line)));
     const room = this.element.clientWidth - this.tip.offsetWidth;
-    this.tip.style.left = `${Math.max(0, Math.min(event.offsetX + 12, room))}px`;
-    this.tip.style.top = `${event.offsetY + 18}px`;
+    this.tip.style.left = `${Math.max(0, Math.min(x + 12, room))}px`;
+    this.tip.style.top = `${y + 18}px`;
   }
 }
 

@@ -1,8 +1,8 @@
 // What was looked at, how and when.
 
 const ENDED = {
-  "": "", duration: "", interrupted: ", interrupted by the user",
-  exited: ", until the target exited", exec: ", until the target executed another program",
+  "": "", duration: "", interrupted: "interrupted by the user",
+  exited: "until the target exited", exec: "until the target executed another program",
 };
 
 const SECTIONS = [
@@ -12,26 +12,26 @@ const SECTIONS = [
 
 function modeWords() {
   const { mode, sample_interval_bytes: interval } = report.capture;
-  return {
+  return wordsFor({
     sample: `samples, one per ${bytes(interval)} on average: figures are estimates`,
     exact: "exact, every allocation",
     growth: "growth, no allocator probes: page faults and mappings only",
     "": "unknown mode",
-  }[mode] ?? mode;
+  }, mode);
 }
 
 function header(place) {
   const { target } = report;
   const command = target.cmdline.length > 0 ? target.cmdline.join(" ") : target.exe;
   document.title = visible(`memmgr: ${target.comm} (${target.pid})`);
-  const ended = ENDED[target.ended] ?? `, ended: ${target.ended}`;
+  const ended = wordsFor(ENDED, target.ended);
   append(place, [
     el("div", { class: "title" },
       el("h1", {}, target.comm, el("span", { class: "pid" }, `pid ${target.pid}`)),
       el("button", { type: "button", id: "theme", click: toggleTheme }, "Dark or light")),
     el("p", { class: "command", title: command }, command),
     el("p", { class: "facts" },
-      el("span", {}, `captured ${span(report.duration_s)}${ended}`),
+      el("span", {}, [`captured ${span(report.duration_s)}`, ended].filter(Boolean).join(", ")),
       el("span", {}, report.captured_at.replace(/^(\d{4}-\d\d-\d\d)T([\d:]+)(\.\d+)?Z$/, "$1 $2 UTC")),
       el("span", {}, modeWords()),
       target.container_id && el("span", {}, `container ${target.container_id.slice(0, 12)}`),

@@ -49,12 +49,12 @@ class LongTable {
     const text = this.filter.value.trim();
     const test = text === "" ? null : this.matches(text);
     const { column, down } = this.sorted;
-    const keys = new Map();
+    const keys = [];
     this.shown = this.rows.filter((row) => test === null || test(row));
-    for (const row of this.shown) keys.set(row, column.value(row));
+    for (const row of this.shown) keys[row] = column.value(row);
     const order = column.number
-      ? (a, b) => (keys.get(a) ?? -1) - (keys.get(b) ?? -1)
-      : (a, b) => (keys.get(a) < keys.get(b) ? -1 : keys.get(a) > keys.get(b) ? 1 : 0);
+      ? (a, b) => (keys[a] ?? -1) - (keys[b] ?? -1)
+      : (a, b) => (keys[a] < keys[b] ? -1 : keys[a] > keys[b] ? 1 : 0);
     this.shown.sort((a, b) => (down ? order(b, a) : order(a, b)) || a - b);
     for (const [i, heading] of this.headings.entries()) {
       if (this.columns[i] === column) heading.setAttribute("aria-sort", down ? "descending" : "ascending");

@@ -24,23 +24,41 @@ function tablesSection(section) {
     shown.choose(0);
     stackRows.show(stack);
   };
-  append(section, [shown.element, el("p", { class: "dim note" },
+  append(section, [shown.element, outsideOfStacks(), el("p", { class: "dim note" },
     `Stacks are of the kind of memory chosen above the flame graph; functions, files and sizes are the heap's.${sampled ? " All figures are estimates from samples; ~ marks those from fewer than ten." : ""}`)]);
+}
+
+/** Outstanding heap that no stack of the report accounts for: said, never left out. */
+function outsideOfStacks() {
+  let held = 0;
+  let rounding = 0;
+  for (let stack = 0; stack < stackCount; stack += 1) {
+    if (stacks.class[stack] !== 0) continue;
+    held += stacks.live_bytes[stack];
+    // Estimates are rounded one by one.
+    rounding += sampled ? 1 : 0;
+  }
+  const outside = report.totals.live_bytes - held;
+  const { filter } = report.capture;
+  if (outside > 0 && (filter.min_age_s > 0 || filter.min_size_bytes > 0)) {
+    return el("p", { class: "note" }, `${bytes(outside)} more are outstanding in blocks that --min-age or --min-size hides.`);
+  }
+  return outside > rounding && el("p", { class: "note warning" }, `${bytes(outside)} more are outstanding that belong to no stack of this report.`);
 }
 
 /** A table without details, sorted by its outstanding bytes. */
 function longTable(name, rows, columns) {
   const [first] = columns;
   return new LongTable({
-    name, columns, rows, sort: columns.find((column) => column.title === "Outstanding below") ?? first,
+    name, columns, rows, sort: columns.find((column) => column.title === "Outstanding, total") ?? first,
     matches: (text) => (row) => String(first.value(row)).toLowerCase().includes(text.toLowerCase()),
   }).element;
 }
 
 function amounts(of) {
   return [
-    ["Outstanding itself", "self_live_bytes", true], ["Outstanding below", "total_live_bytes", false],
-    ["Allocated itself", "self_alloc_bytes", true], ["Allocated below", "total_alloc_bytes", true],
+    ["Outstanding, self", "self_live_bytes", true], ["Outstanding, total", "total_live_bytes", false],
+    ["Allocated, self", "self_alloc_bytes", true], ["Allocated, total", "total_alloc_bytes", true],
   ].map(([title, column, wide]) => ({ title, number: true, wide, value: (row) => of(row, column), cell: (row) => bytes(of(row, column)) }));
 }
 

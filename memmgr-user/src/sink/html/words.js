@@ -47,6 +47,11 @@ function rate(perSecond) {
   return perSecond > 0 && perSecond < 1 ? `${bytes(perSecond * 3600)}/h` : `${bytes(perSecond)}/s`;
 }
 
+/** The words for a key of the report; the key itself where this version knows none. */
+function wordsFor(words, key) {
+  return Object.hasOwn(words, key) ? words[key] : key;
+}
+
 /** The last part of a path. */
 function baseName(path) {
   return path.split("/").findLast((part) => part !== "") ?? path;
