@@ -191,6 +191,32 @@ fn the_verdict_comes_first_and_leads_to_its_stack() {
 }
 
 #[test]
+fn a_verdict_without_findings_says_how_far_it_goes() {
+    let calm = |complete: bool, judged: bool| {
+        let mut report = report(10, 6);
+        report.findings.clear();
+        report.stacks[0].finding = None;
+        report.capture.complete = complete;
+        if !judged {
+            report.windows_s.clear();
+            report.stacks[0].growth = None;
+        }
+        report
+    };
+    for (report, headline, qualified) in [
+        (calm(true, true), "✓ No leak found.", false),
+        (calm(false, true), "No leak found in what was seen.", true),
+        (calm(true, false), "Not judged: the report holds no course over time.", false),
+    ] {
+        let Some((_directory, mut browser)) = opened(&report) else { return };
+        assert_eq!(browser.text("#verdict .headline"), headline);
+        let words = browser.text("#verdict");
+        assert_eq!(words.contains("Not all was seen: cause unknown."), qualified, "{words}");
+        no_problems(&mut browser);
+    }
+}
+
+#[test]
 fn names_of_the_target_are_text() {
     let Some((_directory, mut browser)) = opened(&report(10, 6)) else { return };
     assert!(browser.text("h1").starts_with(EVIL_SHOWN));

@@ -40,7 +40,7 @@ const shapeOf = (stack) => (stacks.growth[stack] === null ? "" : string(stacks.g
 
 function findingCell(stack) {
   const found = report.findings[stacks.finding[stack]];
-  if (found) return el("span", { class: Object.hasOwn(SEVERITIES, found.severity) ? found.severity : "info" }, sign(found.severity), el("span", { class: "word" }, ` ${found.severity}`));
+  if (found) return el("span", { class: Object.hasOwn(SIGNS, found.severity) ? found.severity : "info" }, sign(found.severity), el("span", { class: "word" }, ` ${found.severity}`));
   return stacks.suppressed[stack] === 0 ? "" : el("span", { class: "dim" }, "suppressed");
 }
 

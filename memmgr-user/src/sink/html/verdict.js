@@ -1,20 +1,29 @@
 // What memmgr makes of it: to be read in three seconds.
 
-const SEVERITIES = { critical: { sign: "■", order: 0 }, warning: { sign: "▲", order: 1 }, info: { sign: "●", order: 2 } };
+/** A shape for each severity, beside its colour. */
+const SIGNS = { critical: "■", warning: "▲", info: "●" };
+
+/** Findings that are open from the start. */
+const FINDINGS_SHOWN = 5;
+
+const findings = (list) => list.length > 0 && el("ol", { class: "findings" }, list.map(finding));
 
 function verdictSection(section) {
   const grave = report.findings.filter((finding) => finding.severity !== "info");
   append(section, [
     el("h2", { class: `headline ${headlineClass(grave)}` }, headline(grave)),
     qualification(),
-    el("ol", { class: "findings" }, report.findings.map(finding)),
+    findings(report.findings.slice(0, FINDINGS_SHOWN)),
+    report.findings.length > FINDINGS_SHOWN && el("details", {},
+      el("summary", {}, `${counted(report.findings.length - FINDINGS_SHOWN, "more finding")}, less severe`),
+      findings(report.findings.slice(FINDINGS_SHOWN))),
     keyFigures(),
     suppressed(),
   ]);
 }
 
 const headlineClass = (grave) =>
-  grave.some((finding) => finding.severity === "critical") ? "critical" : grave.length > 0 ? "warning" : judged ? "good" : "";
+  grave.some((finding) => finding.severity === "critical") ? "critical" : grave.length > 0 ? "warning" : judged && report.capture.complete ? "good" : "";
 
 function headline(grave) {
   const [first] = grave;
@@ -26,10 +35,12 @@ function headline(grave) {
   }
   if (!judged) return "Not judged: the report holds no course over time.";
   const remarks = report.findings.length > 0 ? `; ${counted(report.findings.length, "remark")}` : "";
-  return [el("span", { "aria-hidden": "true" }, "✓ "), `No leak found${remarks}.`];
+  return report.capture.complete
+    ? [el("span", { "aria-hidden": "true" }, "✓ "), `No leak found${remarks}.`]
+    : `No leak found in what was seen${remarks}.`;
 }
 
-const sign = (severity) => el("span", { class: "sign", "aria-hidden": "true" }, SEVERITIES[severity]?.sign ?? "●");
+const sign = (severity) => el("span", { class: "sign", "aria-hidden": "true" }, Object.hasOwn(SIGNS, severity) ? SIGNS[severity] : SIGNS.info);
 
 const about = (finding) =>
   finding.subject ?? (finding.stack_id === null ? "the process" : `stack ${finding.stack_id}`);
@@ -69,7 +80,7 @@ function finding(one) {
     `score ${Math.round(one.score)} of 100`,
     `confidence ${Math.round(one.confidence * 100)}%`,
   ].filter(Boolean);
-  return el("li", { class: `finding ${Object.hasOwn(SEVERITIES, one.severity) ? one.severity : "info"}` },
+  return el("li", { class: `finding ${Object.hasOwn(SIGNS, one.severity) ? one.severity : "info"}` },
     el("h3", {}, sign(one.severity), " ", el("span", { class: "severity" }, one.severity), " ", shortName(about(one)),
       one.kind !== "" && one.kind !== "leak" && el("span", { class: "dim" }, ` ${one.kind}`)),
     el("p", { class: "numbers" }, numbers.join(" · ")),
