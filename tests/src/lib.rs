@@ -4,6 +4,7 @@
 //! with the binary under test ([`Capture`]) and compares what memmgr says with what the program says.
 //! Every process ends with its guard, also when a test panics.
 
+pub mod browser;
 pub mod capture;
 pub mod code;
 pub mod counts_itself;

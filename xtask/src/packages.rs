@@ -11,9 +11,10 @@ use std::{
 };
 
 /// Each package and what it is for.
-const PACKAGES: [(&str, &str); 22] = [
+const PACKAGES: [(&str, &str); 23] = [
     ("binutils", "strip, for the release archive"),
     ("busybox-static", "the shell of kernel guests"),
+    ("chromium", "opens the pages of the html format"),
     ("g++", "C++ workloads: operator new and exceptions"),
     ("gcc", "C workloads, and SQLite inside the binary"),
     ("gdb", "a second opinion on stacks and heaps"),

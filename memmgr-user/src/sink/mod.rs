@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod fixture;
 mod folded;
+mod html;
 mod json;
 mod loss;
 mod svg;
@@ -28,11 +29,14 @@ pub enum Format {
     Svg,
     /// One line a stack, `root;...;leaf N`.
     Folded,
+    /// The whole report as one page for a browser.
+    Html,
 }
 
 impl Format {
     /// Every format, in the order in which help lists them.
-    pub const ALL: [Format; 4] = [Format::Text, Format::Json, Format::Svg, Format::Folded];
+    pub const ALL: [Format; 5] =
+        [Format::Text, Format::Json, Format::Svg, Format::Folded, Format::Html];
 
     /// The name that users type.
     pub fn name(self) -> &'static str {
@@ -41,6 +45,7 @@ impl Format {
             Format::Json => "json",
             Format::Svg => "svg",
             Format::Folded => "folded",
+            Format::Html => "html",
         }
     }
 
@@ -51,6 +56,7 @@ impl Format {
             "json" => Some(Format::Json),
             "svg" => Some(Format::Svg),
             "folded" | "collapsed" => Some(Format::Folded),
+            "html" | "htm" => Some(Format::Html),
             _ => None,
         }
     }
@@ -227,6 +233,7 @@ pub fn render(format: Format, report: &Report, options: &RenderOptions) -> anyho
         Format::Json => json::render(report),
         Format::Svg => svg::render(report, options),
         Format::Folded => Ok(folded::render(report, options).into_bytes()),
+        Format::Html => html::render(report, options),
     }
 }
 
@@ -252,7 +259,7 @@ mod tests {
         let error = "pdf".parse::<Format>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "\"pdf\" is not a format; take one of: text, json, svg, folded"
+            "\"pdf\" is not a format; take one of: text, json, svg, folded, html"
         );
         let error = "inuse".parse::<Metric>().unwrap_err();
         assert_eq!(
@@ -269,6 +276,8 @@ mod tests {
             ("stacks.folded", Some(Format::Folded)),
             ("stacks.collapsed", Some(Format::Folded)),
             ("report.txt", Some(Format::Text)),
+            ("page.html", Some(Format::Html)),
+            ("PAGE.HTM", Some(Format::Html)),
             ("report", None),
             ("report.pdf", None),
             (".svg", None),

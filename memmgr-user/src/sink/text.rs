@@ -11,6 +11,7 @@ use super::{Class, RenderOptions, loss, words};
 use crate::escape::Safe;
 use crate::report::{Report, Totals};
 use crate::units::human_bytes;
+pub(super) use stacks::{allocator_functions, is_allocator};
 
 /// The whole report.
 pub(super) fn render(report: &Report, options: &RenderOptions) -> String {

@@ -280,14 +280,14 @@ fn places(frame: &Frame) -> [Safe; 4] {
 }
 
 /// The names of all probed functions, aliases too.
-fn allocator_functions(report: &Report) -> HashSet<&str> {
+pub(in crate::sink) fn allocator_functions(report: &Report) -> HashSet<&str> {
     let functions = report.target.allocators.iter().flat_map(|allocator| &allocator.functions);
     functions.flat_map(|function| function.symbol.split('=')).collect()
 }
 
 /// True for the allocator itself and for the thin layer of a language above it, which everyone calls
 /// and nobody can act on.
-fn is_allocator(frame: &Frame, allocators: &HashSet<&str>) -> bool {
+pub(in crate::sink) fn is_allocator(frame: &Frame, allocators: &HashSet<&str>) -> bool {
     const LAYERS: [&str; 10] = [
         "operator new",
         "std::allocator",

@@ -1,0 +1,133 @@
+//! What the page's script reads: the report's figures as they are, and its stacks in columns.
+
+use serde::Serialize;
+
+use super::columns::{Functions, Stacks};
+use super::strings::Strings;
+use crate::escape::is_hostile;
+use crate::report::{
+    Capture, Cgroup, Collector, Finding, Host, Module, Process, Reconciliation, Report, SizeClass,
+    Suppression, Target, TimelinePoint, Totals,
+};
+use crate::sink::{RenderOptions, loss};
+
+/// Everything in the page that came from the capture.
+#[derive(Serialize)]
+pub(super) struct Data<'a> {
+    /// The characters that are shown as escapes: what stands between the brackets of a regular expression.
+    hostile: String,
+    /// The metric that the page shows first.
+    metric: &'static str,
+    /// The class that the page shows first.
+    class: &'static str,
+    /// `complete`, or what was lost, in a few words.
+    completeness: String,
+    losses: Vec<Loss>,
+    report: Figures<'a>,
+    stacks: Stacks,
+    functions: Functions,
+    /// Every text of the columns; they name the first one 1.
+    strings: Vec<&'a str>,
+}
+
+/// One cause of loss, in the words of every other format.
+#[derive(Serialize)]
+struct Loss {
+    count: u64,
+    what: &'static str,
+    effect: &'static str,
+}
+
+/// The parts of the report that are no long tables, by their names in the report.
+#[derive(Serialize)]
+struct Figures<'a> {
+    memmgr_version: &'a str,
+    captured_at: &'a str,
+    duration_s: f64,
+    target: &'a Target,
+    capture: &'a Capture,
+    totals: &'a Totals,
+    mapped: &'a Totals,
+    file_mapped: &'a Totals,
+    modules: &'a [Module],
+    sizes: &'a [SizeClass],
+    findings: &'a [Finding],
+    suppressions: &'a [Suppression],
+    windows_s: &'a [f64],
+    timeline: &'a [TimelinePoint],
+    process: &'a Process,
+    cgroup: Option<&'a Cgroup>,
+    host: &'a Host,
+    reconciliation: &'a Reconciliation,
+    collector: &'a Collector,
+}
+
+impl<'a> Data<'a> {
+    /// Of a report.
+    pub(super) fn of(report: &'a Report, options: &RenderOptions) -> Self {
+        let mut strings = Strings::default();
+        let stacks = Stacks::of(report, &mut strings);
+        let functions = Functions::of(&report.functions, &mut strings);
+        Data {
+            hostile: hostile(),
+            metric: options.metric.name(),
+            class: options.class.name(),
+            completeness: loss::in_short(&report.capture),
+            losses: loss::causes(&report.capture.loss)
+                .into_iter()
+                .map(|cause| Loss { count: cause.count, what: cause.what, effect: cause.effect })
+                .collect(),
+            report: Figures {
+                memmgr_version: &report.memmgr_version,
+                captured_at: &report.captured_at,
+                duration_s: report.duration_s,
+                target: &report.target,
+                capture: &report.capture,
+                totals: &report.totals,
+                mapped: &report.mapped,
+                file_mapped: &report.file_mapped,
+                modules: &report.modules,
+                sizes: &report.sizes,
+                findings: &report.findings,
+                suppressions: &report.suppressions,
+                windows_s: &report.windows_s,
+                timeline: &report.timeline,
+                process: &report.process,
+                cgroup: report.cgroup.as_ref(),
+                host: &report.host,
+                reconciliation: &report.reconciliation,
+                collector: &report.collector,
+            },
+            stacks,
+            functions,
+            strings: strings.into_texts(),
+        }
+    }
+}
+
+/// What [`is_hostile`] says, as ranges that JavaScript reads, so that there is one list of these characters.
+fn hostile() -> String {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for c in (char::MIN..=char::MAX).filter(|c| is_hostile(*c)).map(u32::from) {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == c => *last = c,
+            _ => ranges.push((c, c)),
+        }
+    }
+    ranges.iter().map(|(first, last)| format!("\\u{{{first:x}}}-\\u{{{last:x}}}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_characters_are_ranges() {
+        let ranges = hostile();
+        assert!(
+            ranges.starts_with("\\u{0}-\\u{1f}\\u{7f}-\\u{9f}\\u{ad}-\\u{ad}\\u{34f}-"),
+            "{ranges}"
+        );
+        assert!(ranges.ends_with("\\u{10fffe}-\\u{10ffff}"), "{ranges}");
+    }
+}
