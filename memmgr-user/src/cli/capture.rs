@@ -204,7 +204,7 @@ fn format_of(path: &Path, asked: Option<Format>, fallback: Format) -> anyhow::Re
         (Some(format), _) | (None, Some(format)) => Ok(format),
         (None, None) if path.extension().is_none() => Ok(fallback),
         (None, None) => anyhow::bail!(
-            "the ending of {} says no format: use .svg, .json, .folded or .txt, or give --format",
+            "the ending of {} says no format: use .svg, .json, .folded, .txt, .pb.gz, .speedscope.json, .heaptrack or .massif, or give --format",
             Safe::bytes(path.as_os_str().as_encoded_bytes())
         ),
     }
