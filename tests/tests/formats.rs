@@ -17,6 +17,9 @@ const LIBRARY_BUILD_ID: &str = "abcdef0123456789abcdef0123456789abcdef01";
 const HOSTILE: &str = "</script>\"'; 12\n\u{1b}[2J\u{9b}31m\u{202e}";
 const HOSTILE_SHOWN: &str = "</script>\"'; 12\\u{a}\\u{1b}[2J\\u{9b}31m\\u{202e}";
 
+/// A figure of a stack.
+type Figure = fn(&Stack) -> u64;
+
 fn frame(function: &str, module: &str, address: u64) -> Frame {
     let source = function.split("::").next().unwrap_or(function);
     Frame {
@@ -86,7 +89,7 @@ fn report() -> Report {
     stacks[1].sizes =
         vec![class(64, (2, 100), (102, 5_100)), class(1024, (10, 4_800), (10, 9_800))];
     stacks[4].cut = Some("truncated".to_owned());
-    let sum = |of: fn(&Stack) -> u64| stacks.iter().map(of).sum::<u64>();
+    let sum = |of: Figure| stacks.iter().map(of).sum::<u64>();
     let totals = Totals {
         alloc_count: sum(|s| s.alloc_count),
         alloc_bytes: sum(|s| s.alloc_bytes),
@@ -158,7 +161,7 @@ fn run(command: &mut Command) -> String {
 }
 
 /// The figures of functions from the stacks themselves: as the leaf, and anywhere.
-fn by_function(report: &Report, of: fn(&Stack) -> u64) -> BTreeMap<String, (u64, u64)> {
+fn by_function(report: &Report, of: Figure) -> BTreeMap<String, (u64, u64)> {
     let mut figures: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for stack in report.stacks.iter().filter(|stack| of(stack) > 0) {
         let mut names: Vec<String> = stack.frames.iter().map(shown).collect();
@@ -193,7 +196,7 @@ fn pprof(file: &Rendered, flags: &[&str]) -> String {
 fn pprof_has_our_figures_by_function() {
     let report = report();
     let file = Rendered::new(&report, "shop.pb.gz");
-    let types: [(&str, fn(&Stack) -> u64); 4] = [
+    let types: [(&str, Figure); 4] = [
         ("alloc_objects", |stack| stack.alloc_count),
         ("alloc_space", |stack| stack.alloc_bytes),
         ("inuse_objects", |stack| stack.live_count),
@@ -252,7 +255,7 @@ fn pprof_knows_the_mappings_and_the_sizes() {
 fn heaptrack(file: &Rendered, cost: &str) -> (String, BTreeMap<String, u64>) {
     let stacks = file.directory.path().join(cost);
     let text = run(Command::new("heaptrack_print")
-        .args(["--flamegraph-cost-type", cost, "--print-flamegraph"])
+        .args(["--print-leaks", "1", "--flamegraph-cost-type", cost, "--print-flamegraph"])
         .arg(&stacks)
         .arg("--file")
         .arg(&file.path));
@@ -275,7 +278,7 @@ fn heaptrack(file: &Rendered, cost: &str) -> (String, BTreeMap<String, u64>) {
 fn heaptrack_has_our_figures_by_stack() {
     let report = report();
     let file = Rendered::new(&report, "shop.heaptrack");
-    let by_leaf = |of: fn(&Stack) -> u64| {
+    let by_leaf = |of: Figure| {
         let mut figures: BTreeMap<String, u64> = BTreeMap::new();
         for stack in &report.stacks {
             *figures.entry(leaf_of(stack)).or_default() += of(stack);

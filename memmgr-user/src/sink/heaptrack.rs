@@ -28,7 +28,7 @@ use super::parts::parts;
 use super::{RenderOptions, about, frames, moments};
 use crate::report::Report;
 
-/// Allocations in the file at most, apart from one more a stack: about 15 MB.
+/// Allocations in the file at most, apart from one more a stack: below 20 MB with their frees.
 const CALLS_MAX: u64 = 1 << 20;
 /// Points of the timeline at most.
 const MOMENTS_MAX: usize = 100;
