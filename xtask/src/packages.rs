@@ -11,13 +11,15 @@ use std::{
 };
 
 /// Each package and what it is for.
-const PACKAGES: [(&str, &str); 23] = [
+const PACKAGES: [(&str, &str); 26] = [
     ("binutils", "strip, for the release archive"),
     ("busybox-static", "the shell of kernel guests"),
     ("chromium", "opens the pages of the html format"),
     ("g++", "C++ workloads: operator new and exceptions"),
     ("gcc", "C workloads, and SQLite inside the binary"),
     ("gdb", "a second opinion on stacks and heaps"),
+    ("golang-go", "go tool pprof, which reads our profiles back"),
+    ("heaptrack", "heaptrack_print, which reads our data files back"),
     ("libc6-dbg", "glibc's arena layout, checked against its own debug information"),
     ("libc6-dev", "headers of the C workloads"),
     ("libjemalloc2", "jemalloc workloads"),
@@ -35,6 +37,7 @@ const PACKAGES: [(&str, &str); 23] = [
     ("rust-web-src", "the library source that core for BPF is built from"),
     ("rustc-web", "the compiler of the eBPF object"),
     ("stress-ng", "memory pressure"),
+    ("valgrind", "ms_print, which reads our massif files back"),
 ];
 
 /// Where Debian's package scripts ask whether they may start a service.

@@ -191,10 +191,10 @@ impl CaptureFlags {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct RenderFlags {
-    /// Write to this file, `-` for stdout; as often as wanted. The ending chooses the format: svg, json, folded, txt
+    /// Write to this file, `-` for stdout; as often as wanted. The ending chooses the format: svg, json, folded, txt, pb.gz, speedscope.json, heaptrack, massif
     #[arg(short, long, value_name = "FILE")]
     pub output: Vec<PathBuf>,
-    /// The format of outputs whose name does not say
+    /// The format of outputs whose name does not say: text, json, svg, folded, pprof, speedscope, heaptrack or massif
     #[arg(long)]
     pub format: Option<Format>,
     /// Print the report as JSON

@@ -7,17 +7,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{RenderOptions, words};
-use crate::escape::Safe;
-use crate::report::{Frame, Report, Stack};
-
-/// Names are cut at this many bytes: a hostile or generated symbol must not fill the disk.
-const NAME_BYTES_MAX: usize = 4096;
-
-/// Stands as the root of a stack whose outermost callers are not known.
-pub(super) const TRUNCATED: &str = "[truncated]";
-/// Stands as the root of an allocation whose stack was not taken.
-pub(super) const STACK_LOST: &str = "[stack lost]";
+use super::{RenderOptions, frames};
+use crate::report::{Report, Stack};
 
 /// The folded lines, sorted; inlined functions end in `_[i]`.
 pub(super) fn render(report: &Report, options: &RenderOptions) -> String {
@@ -48,41 +39,17 @@ pub(super) fn fold(
 
 /// One stack, root first.
 fn line(stack: &Stack, inlined_mark: &str) -> String {
-    let cut = match stack.cut.as_deref() {
-        Some("truncated") => Some(TRUNCATED.to_owned()),
-        Some("missing") => Some(STACK_LOST.to_owned()),
-        // A reason that this version does not know is still a reason.
-        Some(other) => Some(format!("[{}]", plain(other))),
-        None if stack.frames.is_empty() => Some(STACK_LOST.to_owned()),
-        None => None,
-    };
+    let cut = frames::cut(stack).map(|cut| plain(&cut));
     let frames = stack.frames.iter().rev().map(|frame| {
         let mark = if frame.inlined { inlined_mark } else { "" };
-        name(frame) + mark
+        plain(&frames::name(frame)) + mark
     });
     cut.into_iter().chain(frames).collect::<Vec<_>>().join(";")
 }
 
-/// The function, or where the code is: `[libfoo.so+0x1f2e]`. Code without a file has an address that
-/// would give away the target's layout and means nothing afterwards, so that it is not written.
-fn name(frame: &Frame) -> String {
-    match (&frame.function, &frame.module) {
-        (Some(function), _) => plain(function),
-        (None, Some(module)) => {
-            format!("[{}+{:#x}]", plain(words::base_name(module)), frame.address)
-        }
-        (None, None) => "[unknown]".to_owned(),
-    }
-}
-
 /// A name that no reader of folded stacks takes for anything else.
 fn plain(name: &str) -> String {
-    let cut = &name[..name.floor_char_boundary(NAME_BYTES_MAX)];
-    let mut plain = Safe::text(cut).as_str().trim().replace(';', ":");
-    plain.truncate(plain.floor_char_boundary(NAME_BYTES_MAX));
-    if plain.is_empty() {
-        return "[unknown]".to_owned();
-    }
+    let mut plain = frames::one_line(name).replace(';', ":");
     if plain.starts_with("# ") {
         plain.replace_range(1..2, "_");
     }
@@ -97,6 +64,7 @@ fn plain(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Frame;
     use crate::sink::{Class, Metric, fixture};
 
     #[track_caller]
@@ -213,7 +181,7 @@ mod tests {
             Class::Heap,
             &format!("{} 5\n", "é".repeat(2048)),
         );
-        assert_eq!(plain(&"\x1b".repeat(5000)).len(), NAME_BYTES_MAX);
+        assert_eq!(plain(&"\x1b".repeat(5000)).len(), frames::NAME_BYTES_MAX);
     }
 
     #[test]

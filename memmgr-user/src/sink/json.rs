@@ -11,21 +11,30 @@ use crate::report::Report;
 /// in a string as they are, and a terminal would obey them. They are written as `\u` escapes, which
 /// every reader takes for the same text.
 pub(super) fn render(report: &Report) -> anyhow::Result<Vec<u8>> {
-    let json = serde_json::to_string_pretty(report)?;
+    Ok(safe(&serde_json::to_string_pretty(report)?))
+}
+
+/// The same JSON with hostile characters of its strings escaped, and a newline at the end.
+pub(super) fn safe(json: &str) -> Vec<u8> {
+    // The only control character outside of strings is the newline of the layout. Most characters are
+    // ASCII, which is worth a look before all the others.
+    let hostile = |c: char| !matches!(c, ' '..='~' | '\n') && is_hostile(c);
     let mut safe = String::with_capacity(json.len() + 1);
-    for c in json.chars() {
-        // The only control character outside of strings is the newline of the layout.
-        if is_hostile(c) && c != '\n' {
+    let mut rest = json;
+    while let Some(at) = rest.find(hostile) {
+        safe.push_str(&rest[..at]);
+        let mut chars = rest[at..].chars();
+        if let Some(c) = chars.next() {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 // Writing to a String cannot fail.
                 let _ = write!(safe, "\\u{unit:04x}");
             }
-        } else {
-            safe.push(c);
         }
+        rest = chars.as_str();
     }
+    safe.push_str(rest);
     safe.push('\n');
-    Ok(safe.into_bytes())
+    safe.into_bytes()
 }
 
 #[cfg(test)]

@@ -1,11 +1,19 @@
 //! `Report` to bytes, one file a format. Pure: where the bytes go is [`crate::output`]'s business.
 
+mod about;
 #[cfg(test)]
 mod fixture;
 mod folded;
 mod html;
+mod frames;
+mod heaptrack;
 mod json;
 mod loss;
+mod massif;
+mod moments;
+mod parts;
+mod pprof;
+mod speedscope;
 mod svg;
 mod text;
 mod words;
@@ -31,12 +39,29 @@ pub enum Format {
     Folded,
     /// The whole report as one page for a browser.
     Html,
+    /// A gzipped `profile.proto`, for pprof and everything that reads its profiles.
+    Pprof,
+    /// A file for speedscope.
+    Speedscope,
+    /// A data file for heaptrack_print and heaptrack_gui.
+    Heaptrack,
+    /// Snapshots for ms_print and massif-visualizer.
+    Massif,
 }
 
 impl Format {
     /// Every format, in the order in which help lists them.
-    pub const ALL: [Format; 5] =
-        [Format::Text, Format::Json, Format::Svg, Format::Folded, Format::Html];
+    pub const ALL: [Format; 9] = [
+        Format::Text,
+        Format::Json,
+        Format::Svg,
+        Format::Folded,
+        Format::Pprof,
+        Format::Speedscope,
+        Format::Heaptrack,
+        Format::Massif,
+        Format::Html,
+    ];
 
     /// The name that users type.
     pub fn name(self) -> &'static str {
@@ -46,17 +71,35 @@ impl Format {
             Format::Svg => "svg",
             Format::Folded => "folded",
             Format::Html => "html",
+            Format::Pprof => "pprof",
+            Format::Speedscope => "speedscope",
+            Format::Heaptrack => "heaptrack",
+            Format::Massif => "massif",
         }
     }
 
-    /// The format that a file's extension asks for, if it is one that memmgr knows.
+    /// The format that a file's name asks for, mostly by its extension, if it is one that memmgr knows.
     pub fn from_extension(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+        if name.ends_with(".pb.gz") {
+            return Some(Format::Pprof);
+        }
+        if name.ends_with(".speedscope.json") {
+            return Some(Format::Speedscope);
+        }
+        // Valgrind names its files massif.out.PID.
+        if name.starts_with("massif.out") {
+            return Some(Format::Massif);
+        }
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "txt" | "text" => Some(Format::Text),
             "json" => Some(Format::Json),
             "svg" => Some(Format::Svg),
             "folded" | "collapsed" => Some(Format::Folded),
             "html" | "htm" => Some(Format::Html),
+            "pprof" => Some(Format::Pprof),
+            "heaptrack" => Some(Format::Heaptrack),
+            "massif" => Some(Format::Massif),
             _ => None,
         }
     }
@@ -201,9 +244,9 @@ named!(Class, "memory class");
 pub struct RenderOptions {
     /// The figure that ranks stacks and gives a flame graph its widths.
     pub metric: Metric,
-    /// The memory that folded lines and the flame graph show; text shows each class by itself.
+    /// The memory that a format of stacks shows; text shows each class by itself, and JSON holds all.
     pub class: Class,
-    /// Stacks and functions in a table at most; folded, SVG and JSON hold all of them.
+    /// Rows of a table of the text at most; the other formats hold all of them.
     pub top: usize,
     /// Colour in text. The caller knows whether there is a terminal and no `NO_COLOR`.
     pub color: bool,
@@ -234,6 +277,10 @@ pub fn render(format: Format, report: &Report, options: &RenderOptions) -> anyho
         Format::Svg => svg::render(report, options),
         Format::Folded => Ok(folded::render(report, options).into_bytes()),
         Format::Html => html::render(report, options),
+        Format::Pprof => pprof::render(report, options),
+        Format::Speedscope => speedscope::render(report, options),
+        Format::Heaptrack => heaptrack::render(report, options),
+        Format::Massif => Ok(massif::render(report, options).into_bytes()),
     }
 }
 
@@ -259,7 +306,7 @@ mod tests {
         let error = "pdf".parse::<Format>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "\"pdf\" is not a format; take one of: text, json, svg, folded, html"
+            "\"pdf\" is not a format; take one of: text, json, svg, folded, pprof, speedscope, heaptrack, massif, html"
         );
         let error = "inuse".parse::<Metric>().unwrap_err();
         assert_eq!(
@@ -281,6 +328,16 @@ mod tests {
             ("report", None),
             ("report.pdf", None),
             (".svg", None),
+            ("heap.pb.gz", Some(Format::Pprof)),
+            ("HEAP.PB.GZ", Some(Format::Pprof)),
+            ("heap.pprof", Some(Format::Pprof)),
+            ("heap.gz", None),
+            ("heap.speedscope.json", Some(Format::Speedscope)),
+            ("speedscope.json", Some(Format::Json)),
+            ("redis.heaptrack", Some(Format::Heaptrack)),
+            ("redis.massif", Some(Format::Massif)),
+            ("dir/massif.out", Some(Format::Massif)),
+            ("dir/massif.out.1234", Some(Format::Massif)),
         ] {
             assert_eq!(Format::from_extension(Path::new(path)), format, "{path}");
         }

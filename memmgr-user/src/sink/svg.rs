@@ -6,10 +6,8 @@ use anyhow::Context;
 use inferno::flamegraph::color::{BasicPalette, PaletteMap, parse_hex_color};
 use inferno::flamegraph::{self, Palette, TextTruncateDirection};
 
-use super::{Class, Metric, RenderOptions, folded, loss, words};
-use crate::escape::Safe;
+use super::{Class, Metric, RenderOptions, about, folded, frames, words};
 use crate::report::Report;
-use crate::units::human_bytes;
 
 /// Ends the name of a function that the compiler inlined.
 const INLINED: &str = " (inlined)";
@@ -54,21 +52,13 @@ pub(super) fn render(report: &Report, options: &RenderOptions) -> anyhow::Result
 
 /// `redis-server (1234): outstanding bytes, 30.0s, sample 512.0 KiB, complete`
 fn title(report: &Report, options: &RenderOptions) -> String {
-    let capture = &report.capture;
-    let mode = match (capture.mode.as_str(), capture.sample_interval_bytes) {
-        ("", _) => "unknown mode".to_owned(),
-        (mode, 0) => mode.to_owned(),
-        (mode, interval) => format!("{mode} {}", human_bytes(interval)),
-    };
     let title = format!(
-        "{} ({}): {}, {}, {mode}, {}",
-        Safe::text(&report.target.comm),
-        report.target.pid,
+        "{}: {}, {}",
+        about::target(report),
         options.metric.words(),
-        words::span(report.duration_s),
-        loss::in_short(capture),
+        about::capture(report)
     );
-    Safe::from(title).as_str().chars().take(TITLE_CHARS_MAX).collect()
+    title.chars().take(TITLE_CHARS_MAX).collect()
 }
 
 /// What the widths add up to, and what the colours mean.
@@ -102,7 +92,7 @@ fn subtitle(
 }
 
 fn is_cut(frame: &str) -> bool {
-    frame == folded::TRUNCATED || frame == folded::STACK_LOST
+    frame == frames::TRUNCATED || frame == frames::STACK_LOST
 }
 
 /// Colours for the frames that are not ordinary functions; the rest get theirs from their names.

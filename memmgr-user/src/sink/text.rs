@@ -3,12 +3,12 @@
 
 mod context;
 mod page;
+mod shares;
 mod stacks;
 
-use page::{Columns, Page, Style, cut_middle};
+use page::{Page, Style};
 
 use super::{Class, RenderOptions, loss, words};
-use crate::escape::Safe;
 use crate::report::{Report, Totals};
 use crate::units::human_bytes;
 pub(super) use stacks::{allocator_functions, is_allocator};
@@ -23,7 +23,9 @@ pub(super) fn render(report: &Report, options: &RenderOptions) -> String {
     for class in Class::ALL {
         stacks::section(&mut page, report, options, class);
     }
-    functions(&mut page, report, options);
+    shares::functions(&mut page, report, options);
+    shares::modules(&mut page, report, options);
+    shares::sizes(&mut page, report);
     losses(&mut page, report);
     context::probes(&mut page, report);
     context::not_covered(&mut page, report);
@@ -190,55 +192,6 @@ fn findings(page: &mut Page, report: &Report) {
         if !finding.recommendation.is_empty() {
             page.paragraph(4, Style::Bold, format!("→ {}", finding.recommendation));
         }
-    }
-}
-
-/// The functions in which most bytes are held.
-fn functions(page: &mut Page, report: &Report, options: &RenderOptions) {
-    if report.functions.is_empty() {
-        return;
-    }
-    let mut functions: Vec<_> = report.functions.iter().collect();
-    functions.sort_by(|a, b| {
-        (b.total_live_bytes, b.total_alloc_bytes, &a.function, &a.module).cmp(&(
-            a.total_live_bytes,
-            a.total_alloc_bytes,
-            &b.function,
-            &b.module,
-        ))
-    });
-    page.heading("Functions");
-    let shown = &functions[..functions.len().min(options.top)];
-    let mut rows =
-        vec![["self live", "total live", "self alloc", "total alloc"].map(str::to_owned)];
-    rows.extend(shown.iter().map(|function| {
-        [
-            function.self_live_bytes,
-            function.total_live_bytes,
-            function.self_alloc_bytes,
-            function.total_alloc_bytes,
-        ]
-        .map(human_bytes)
-    }));
-    let columns = Columns::of(&rows);
-    page.row(&[(Style::Dim, format!("{}  function", columns.line(&rows[0])).into())]);
-    for (row, function) in rows[1..].iter().zip(shown) {
-        let numbers = columns.line(row) + "  ";
-        let name = Safe::text(&function.function);
-        let name = match page.room(numbers.len()) {
-            Some(room) => cut_middle(&name, room),
-            None => name,
-        };
-        let module = format!("  {}", words::base_name(&function.module));
-        page.row(&[
-            (Style::Plain, numbers.into()),
-            (Style::Plain, name),
-            (Style::Dim, module.into()),
-        ]);
-    }
-    if functions.len() > shown.len() {
-        let more = words::count((functions.len() - shown.len()) as u64);
-        page.paragraph(2, Style::Dim, format!("… {more} more functions"));
     }
 }
 

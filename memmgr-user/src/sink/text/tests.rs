@@ -77,6 +77,28 @@ fn objects_rank_by_blocks() {
 }
 
 #[test]
+fn sizes_and_modules_are_there_when_the_report_has_them() {
+    let text = render(&fixture::judged(), &TERMINAL);
+    check_fits(&text, 80);
+    check_has(
+        &text,
+        &[
+            "By module self live total live self alloc total alloc module",
+            "32.1 MiB 32.1 MiB 32.1 MiB 49.5 MiB …/lib/x86_64-linux-gnu/libc.so.6 0 B 32.1 MiB 0 B 49.5 MiB /usr/bin/redis-server",
+            "By size blocks up to live share blocks allocated allocs",
+            "512 B 8.0 MiB 24.2% 16,385 8.0 MiB 16,385",
+            "128.0 KiB 1.0 MiB 3.0% 1 2.0 MiB 20",
+        ],
+    );
+    let text = render(&fixture::redis(), &TERMINAL);
+    assert!(!text.contains("By module") && !text.contains("By size"), "{text}");
+    let mut hostile = fixture::judged();
+    hostile.modules[0].path = "\u{9b}31m\u{202e}/lib.so".to_owned();
+    let text = render(&hostile, &TERMINAL);
+    check_has(&text, &["\\u{9b}31m\\u{202e}/lib.so"]);
+}
+
+#[test]
 fn without_anything_it_says_so() {
     let mut report = Report::default();
     report.capture.complete = true;
