@@ -47,7 +47,7 @@ pub(super) fn fold(
 }
 
 /// One stack, root first.
-fn line(stack: &Stack, inlined_mark: &str) -> String {
+pub(super) fn line(stack: &Stack, inlined_mark: &str) -> String {
     let cut = match stack.cut.as_deref() {
         Some("truncated") => Some(TRUNCATED.to_owned()),
         Some("missing") => Some(STACK_LOST.to_owned()),

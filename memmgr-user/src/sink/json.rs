@@ -11,7 +11,11 @@ use crate::report::Report;
 /// in a string as they are, and a terminal would obey them. They are written as `\u` escapes, which
 /// every reader takes for the same text.
 pub(super) fn render(report: &Report) -> anyhow::Result<Vec<u8>> {
-    let json = serde_json::to_string_pretty(report)?;
+    Ok(safe(&serde_json::to_string_pretty(report)?))
+}
+
+/// The same JSON with hostile characters of its strings escaped, and a newline at the end.
+pub(super) fn safe(json: &str) -> Vec<u8> {
     let mut safe = String::with_capacity(json.len() + 1);
     for c in json.chars() {
         // The only control character outside of strings is the newline of the layout.
@@ -25,7 +29,7 @@ pub(super) fn render(report: &Report) -> anyhow::Result<Vec<u8>> {
         }
     }
     safe.push('\n');
-    Ok(safe.into_bytes())
+    safe.into_bytes()
 }
 
 #[cfg(test)]
