@@ -37,6 +37,8 @@ pub enum Verb {
     Leaks(Job),
     /// Capture a process and write the whole report
     Report(Job),
+    /// Compare two reports: what grew, what shrank, what is new and what is gone, by stack
+    Diff(Comparison),
     /// Start a small leaking program, attach to it, and show what memmgr finds
     Demo(Demo),
     /// Say what this host allows, what is missing, and the command that mends it
@@ -183,6 +185,26 @@ pub struct RenderFlags {
     /// Rows of a table
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub top: usize,
+}
+
+/// Two reports, and what to render of their difference.
+#[derive(Debug, Args)]
+pub struct Comparison {
+    /// The first report, written by `memmgr report -o FILE.json`
+    #[arg(value_name = "BEFORE")]
+    pub before: String,
+    /// The second report
+    #[arg(value_name = "AFTER")]
+    pub after: String,
+    /// Show what was allocated after the first and not freed by the second; needs two moments of one recording
+    #[arg(long)]
+    pub kept: bool,
+    /// Give the flame graph the widths of the first, so that what is gone can be seen
+    #[arg(long, conflicts_with = "kept")]
+    pub gone: bool,
+    /// How to render.
+    #[command(flatten)]
+    pub render: RenderFlags,
 }
 
 /// Flags of `demo`.
