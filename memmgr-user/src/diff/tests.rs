@@ -192,7 +192,7 @@ fn what_makes_a_comparison_unfair_is_said() {
         ..Module::default()
     };
     let before = with(|report| report.modules = vec![module("aa")]);
-    for (after, caution) in [
+    for (after, caution) in vec![
         (with(|r| r.target.comm = "other".into()), "The programs differ: app and other."),
         (
             with(|r| r.target.exe = "/x/other".into()),

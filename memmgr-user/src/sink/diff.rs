@@ -31,6 +31,10 @@ pub fn render_diff(
     options: &RenderOptions,
     widths: Widths,
 ) -> anyhow::Result<Vec<u8>> {
+    #[allow(
+        clippy::match_wildcard_for_single_variants,
+        reason = "a format that reports gain is none of comparisons by itself"
+    )]
     match format {
         Format::Text => Ok(text::diff::render(diff, options).into_bytes()),
         Format::Json => Ok(json::safe(&serde_json::to_string_pretty(diff)?)),

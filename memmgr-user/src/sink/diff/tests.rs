@@ -35,11 +35,8 @@ fn redis() -> Diff {
     after.stacks[5].frames = frames;
     after.functions[0].total_live_bytes += 17 << 20;
     after.sizes = vec![SizeClass { max_bytes: 1024, live_bytes: 1 << 20, ..SizeClass::default() }];
-    let live = |report: &Report| {
-        let heap = report.stacks.iter().filter(|stack| stack.class == "heap");
-        heap.map(|stack| stack.live_bytes).sum()
-    };
-    after.totals.live_bytes = live(&after);
+    let heap = after.stacks.iter().filter(|stack| stack.class == "heap");
+    after.totals.live_bytes = heap.map(|stack| stack.live_bytes).sum();
     after.totals.live_count += 8192;
     diff(&before, &after, None)
 }

@@ -203,7 +203,7 @@ fn subtitle(
     }
     if !view.diff.cautions.is_empty() {
         let cautions = words::counted(view.diff.cautions.len() as u64, "caution");
-        text.push_str(&format!("; {cautions} in the table"));
+        text.extend(["; ", &cautions, " in the table"]);
     }
     text
 }

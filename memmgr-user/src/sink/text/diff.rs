@@ -125,7 +125,9 @@ fn totals(page: &mut Page, diff: &Diff) {
     }
     // Columns are set to the right; names belong to the left.
     let width = rows.iter().map(|row| row[0].len()).max().unwrap_or(0);
-    rows.iter_mut().for_each(|row| row[0] = format!("{:<width$}", row[0]));
+    for row in &mut rows {
+        row[0] = format!("{:<width$}", row[0]);
+    }
     let columns = Columns::of(&rows);
     page.heading("Totals");
     for (i, row) in rows.iter().enumerate() {
