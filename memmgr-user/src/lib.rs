@@ -14,6 +14,7 @@ pub mod bpf;
 pub mod capture;
 pub mod collect;
 pub mod decode;
+pub mod diff;
 pub mod escape;
 pub mod history;
 pub mod judge;

@@ -40,6 +40,8 @@ pub enum Verb {
     Leaks(Job),
     /// Capture a process and write the whole report
     Report(Job),
+    /// Compare two reports: what grew, what shrank, what is new and what is gone, by stack
+    Diff(Comparison),
     /// Start a small leaking program, attach to it, and show what memmgr finds
     Demo(Demo),
     /// Say what this host allows, what is missing, and the command that mends it
@@ -238,6 +240,29 @@ pub enum SeverityFlag {
     Warning,
     /// Harm soon
     Critical,
+}
+
+/// Two reports, and what to render of their difference.
+#[derive(Debug, Args)]
+pub struct Comparison {
+    /// The first: a recording, a moment of one (FILE@30s), or a JSON report
+    #[arg(value_name = "BEFORE")]
+    pub before: Input,
+    /// The second
+    #[arg(value_name = "AFTER")]
+    pub after: Input,
+    /// Show what was allocated after the first and not freed by the second; needs two moments of one recording
+    #[arg(long)]
+    pub kept: bool,
+    /// Give the flame graph the widths of the first, so that what is gone can be seen
+    #[arg(long, conflicts_with = "kept")]
+    pub gone: bool,
+    /// Where debug files are, for a recording whose capture was cut off; as often as wanted
+    #[arg(long, value_name = "DIR")]
+    pub debug_dir: Vec<PathBuf>,
+    /// How to render.
+    #[command(flatten)]
+    pub render: RenderFlags,
 }
 
 /// Flags of `demo`.

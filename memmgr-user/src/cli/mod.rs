@@ -3,6 +3,7 @@
 pub mod args;
 pub mod capture;
 pub mod demo;
+pub mod diff;
 pub mod doctor;
 pub mod exit;
 pub mod generate;
@@ -32,6 +33,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         Verb::Flamegraph(job) => capture::run(&job, Show::FlameGraph),
         Verb::Leaks(job) => capture::run(&job, Show::Leaks),
         Verb::Report(job) => capture::run(&job, Show::Report),
+        Verb::Diff(comparison) => diff::run(&comparison),
         Verb::Demo(options) => demo::run(&options),
         Verb::Doctor(options) => doctor::run(&options),
         Verb::Generate(what) => generate::run(&what),

@@ -42,6 +42,20 @@ impl Destinations {
         Ok(Destinations { files, stdout_taken })
     }
 
+    /// Fails unless every format that was asked for is one of these.
+    pub fn expect(&self, flags: &RenderFlags, known: &[Format]) -> anyhow::Result<()> {
+        let asked = self.files.iter().map(|(_, format, _)| *format).chain(flags.format);
+        for format in asked {
+            let names: Vec<&str> = known.iter().map(|format| format.name()).collect();
+            anyhow::ensure!(
+                known.contains(&format),
+                "there is no {format} of this; take one of: {}",
+                names.join(", ")
+            );
+        }
+        Ok(())
+    }
+
     /// Writes the files, and then stdout unless a file was: in the format that the flags name, or else
     /// what `shown` makes.
     pub fn write(

@@ -38,7 +38,7 @@ pub(super) fn fold(
 }
 
 /// One stack, root first.
-fn line(stack: &Stack, inlined_mark: &str) -> String {
+pub(super) fn line(stack: &Stack, inlined_mark: &str) -> String {
     let cut = frames::cut(stack).map(|cut| plain(&cut));
     let frames = stack.frames.iter().rev().map(|frame| {
         let mark = if frame.inlined { inlined_mark } else { "" };

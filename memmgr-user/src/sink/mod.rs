@@ -1,6 +1,7 @@
 //! `Report` to bytes, one file a format. Pure: where the bytes go is [`crate::output`]'s business.
 
 mod about;
+mod diff;
 #[cfg(test)]
 mod fixture;
 mod folded;
@@ -24,6 +25,7 @@ use std::str::FromStr;
 
 use crate::report::{Report, Stack};
 
+pub use diff::{DIFF_FORMATS, Widths, render_diff};
 pub use text::leaks_table;
 
 /// How a report is written.

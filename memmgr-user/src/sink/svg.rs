@@ -1,5 +1,7 @@
 //! The flame graph, as an SVG that a browser can search and zoom.
 
+pub(super) mod diff;
+
 use std::collections::BTreeMap;
 
 use anyhow::Context;
@@ -29,7 +31,7 @@ pub(super) fn render(report: &Report, options: &RenderOptions) -> anyhow::Result
             || format!("the {} add up to more than 64 bits hold", options.metric.words()),
         )?;
     if total == 0 {
-        return Ok(nothing(&title(report, options), options));
+        return Ok(page(&title(report, options), &nothing(options)));
     }
 
     let mut palette = palette(&stacks);
@@ -111,20 +113,24 @@ fn palette(stacks: &BTreeMap<String, u64>) -> PaletteMap {
     palette
 }
 
-/// A page for a profile without any value.
-fn nothing(title: &str, options: &RenderOptions) -> Vec<u8> {
+/// What is said about a profile without any value.
+fn nothing(options: &RenderOptions) -> String {
     let what = match options.metric {
         Metric::InuseSpace | Metric::InuseObjects => "Nothing is outstanding",
         Metric::AllocSpace | Metric::AllocObjects => "Nothing was allocated",
     };
-    let class = options.class.name();
-    let title = escape_xml(title);
+    format!("{what} (memory class: {}).", options.class)
+}
+
+/// A page with a sentence in place of a picture.
+fn page(title: &str, sentence: &str) -> Vec<u8> {
+    let (title, sentence) = (escape_xml(title), escape_xml(sentence));
     format!(
         r##"<?xml version="1.0" standalone="no"?>
 <svg version="1.1" width="1200" height="120" viewBox="0 0 1200 120" xmlns="http://www.w3.org/2000/svg">
 <rect width="100%" height="100%" fill="#eef2ee"/>
 <text x="50%" y="40" text-anchor="middle" font-family="monospace" font-size="17">{title}</text>
-<text x="50%" y="80" text-anchor="middle" font-family="monospace" font-size="12">{what} (memory class: {class}).</text>
+<text x="50%" y="80" text-anchor="middle" font-family="monospace" font-size="12">{sentence}</text>
 </svg>
 "##
     )

@@ -2,6 +2,7 @@
 //! whether the figures can be trusted, how much it is, who holds it, and then everything else.
 
 mod context;
+pub(super) mod diff;
 mod page;
 mod shares;
 mod stacks;

@@ -199,7 +199,8 @@ fn finding(page: &mut Page, report: &Report, stack: &Stack) {
     }
 }
 
-fn frames(page: &mut Page, stack: &Stack, allocators: &HashSet<&str>) {
+/// The frames of a stack, leaf first, without those of the allocator.
+pub(super) fn frames(page: &mut Page, stack: &Stack, allocators: &HashSet<&str>) {
     let inside = stack.frames.iter().take_while(|frame| is_allocator(frame, allocators)).count();
     // An allocator that allocates for itself has nothing else to show.
     let inside = if inside == stack.frames.len() { 0 } else { inside };
