@@ -7,8 +7,8 @@ use crate::{
 
 use super::{
     severity::SURE,
-    siblings::{Sibling, sibling},
-    timeline,
+    siblings::sibling,
+    timeline::{self, Climb},
 };
 
 /// The stacks of a finding, added up.
@@ -78,6 +78,17 @@ impl<'a> Case<'a> {
                 .is_some_and(|rss| rss * 4.0 < grew as f64)
     }
 
+    /// How fast it becomes resident. Mappings are address space: what is not touched takes no memory.
+    pub fn resident_rate(&self, rate: f64) -> f64 {
+        let rss = timeline::rise(self.report, |point| Some(point.rss_bytes));
+        match rss {
+            Some(rise) if self.stacks[0].class == "mapping" && self.report.duration_s > 0.0 => {
+                rate.min(rise.max(0.0) / self.report.duration_s)
+            }
+            _ => rate,
+        }
+    }
+
     fn about(&self) -> &'static str {
         if self.report.capture.mode == "sample" { "about " } else { "" }
     }
@@ -139,24 +150,21 @@ fn freed(case: &Case) -> String {
     let freed = case.alloc_count.saturating_sub(case.live_count);
     let about = case.about();
     let old = case.old;
-    let mut sentence = format!(
-        "{about}{freed} of {about}{} blocks allocated since the attach were freed",
-        case.alloc_count
-    );
-    if old.reached >= 1.0 && old.age_s > 0.0 {
-        let whom = if case.report.capture.mode == "sample" { "samples" } else { "blocks" };
-        sentence += &format!(
-            "; of the {:.0} {whom} that reached an age of {}, {:.0} were",
-            old.reached,
-            seconds(old.age_s),
-            old.freed
-        );
+    let count = case.alloc_count;
+    let all = if about.is_empty() {
+        format!("{freed} of {count} blocks allocated since the attach were freed")
+    } else {
+        format!("About {freed} of about {count} blocks allocated since the attach were freed")
+    };
+    if old.reached < 1.0 || old.age_s <= 0.0 {
+        return all + ".";
     }
-    let mut letters = sentence.chars();
-    letters
-        .next()
-        .map(|c| c.to_uppercase().chain(letters).collect::<String>() + ".")
-        .unwrap_or_default()
+    let seen = if about.is_empty() { "blocks" } else { "samples" };
+    let age = seconds(old.age_s);
+    format!(
+        "{all}; of the {:.0} {seen} that reached an age of {age}, {:.0} were.",
+        old.reached, old.freed
+    )
 }
 
 /// When the survivors were born.
@@ -177,16 +185,21 @@ fn thirds(kept: &[u64]) -> Option<String> {
 
 /// What part of the process's growth this is.
 fn share_of_rss(case: &Case, finding: &Finding) -> Option<String> {
-    let rss = timeline::rise(case.report, |point| Some(point.rss_bytes))
-        .filter(|rise| *rise >= 65_536.0)?;
+    let rss = timeline::rise(case.report, |point| Some(point.rss_bytes))?.max(0.0);
     let grew = finding.growth_bytes_per_s * case.report.duration_s;
-    (grew > 0.0).then(|| {
-        format!(
-            "The resident memory of the process grew by {} during the capture; this rate makes {} of it.",
-            human_bytes(rss as u64),
-            if grew >= rss { "all".to_owned() } else { format!("{:.0} %", grew * 100.0 / rss) }
-        )
-    })
+    let resident = human_bytes(rss as u64);
+    if case.stacks[0].class == "mapping" && rss < 0.5 * grew {
+        Some(format!(
+            "Resident memory grew by only {resident} during the capture: most of what is mapped is not touched."
+        ))
+    } else if grew > 0.0 && rss >= 65_536.0 {
+        let part = (grew * 100.0 / rss).min(100.0);
+        Some(format!(
+            "The resident memory of the process grew by {resident} during the capture; this rate explains {part:.0} % of it."
+        ))
+    } else {
+        None
+    }
 }
 
 /// What speaks against it, or makes it uncertain.
@@ -226,6 +239,9 @@ fn doubts(case: &Case, finding: &Finding) -> Vec<String> {
             capture.loss.unknown_free, report.totals.live_count
         ));
     }
+    if case.resized && finding.confidence < SURE {
+        said.push("Other stacks of the same function grow less and less; what they fill may be this table.".to_owned());
+    }
     let shapes = |wanted: &str| finding.confidence < SURE && finding.shape == wanted;
     if shapes("saturating") {
         said.push("Its growth slows down: it may be a cache or a pool that fills.".to_owned());
@@ -234,7 +250,7 @@ fn doubts(case: &Case, finding: &Finding) -> Vec<String> {
         said.push("Its blocks do get freed, but later than new ones come: a queue or a cache that fills, or more load.".to_owned());
     } else if !case.resized && case.alloc_count == case.live_count {
         said.push(format!(
-            "Nothing that it allocated was freed: a cache that has not reached its bound within {} looks the same.",
+            "A cache that has not reached its bound within {} looks the same.",
             seconds(report.duration_s)
         ));
     }
@@ -245,7 +261,7 @@ fn doubts(case: &Case, finding: &Finding) -> Vec<String> {
 pub(super) fn recommendation(case: &Case, finding: &Finding) -> String {
     let report = case.report;
     let name = finding.subject.as_deref().unwrap_or("the code that this stack shows");
-    let mut advice = if finding.confidence < SURE {
+    let first = if finding.confidence < SURE {
         format!("Capture for longer to see whether {name} goes on growing.")
     } else if case.resized {
         format!(
@@ -261,21 +277,18 @@ pub(super) fn recommendation(case: &Case, finding: &Finding) -> String {
     } else {
         format!("Look at {name}: find the path on which what it allocates is not freed.")
     };
-    if let Some(Sibling { description }) = sibling(report, &case.stacks) {
-        advice += &format!(" {description}");
-    }
-    for (what, rise) in [
+    let mut advice = vec![first];
+    advice.extend(sibling(report, &case.stacks));
+    let beside = [
         ("Threads", timeline::climb(report, |point| point.threads)),
         ("Open file descriptors", timeline::climb(report, |point| point.descriptors)),
-    ] {
-        if let Some(climb) = rise {
-            advice += &format!(
-                " {what} grow too, from {:.0} to {:.0}: what leaks may hold one each.",
-                climb.from, climb.to
-            );
-        }
+    ];
+    for (what, climb) in beside {
+        advice.extend(climb.map(|Climb { from, to, .. }| {
+            format!("{what} grow too, from {from:.0} to {to:.0}: what leaks may hold one each.")
+        }));
     }
-    advice
+    advice.join(" ")
 }
 
 /// Seconds for people.

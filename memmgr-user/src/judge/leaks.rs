@@ -8,7 +8,7 @@ use super::{
     evidence::{self, Case},
     life_table::Reached,
     own::is_judged,
-    severity::{SURE, grade},
+    severity::{SURE, grade_at},
     subject::subject,
     survivors::Survivors,
 };
@@ -21,6 +21,8 @@ const MOST_INFORMATIVE: usize = 5;
 const NOTABLE_BYTES: u64 = 1 << 20;
 /// ... when it is at least this share of what is outstanding.
 const NOTABLE_SHARE: f64 = 0.05;
+/// The most confidence in what is only worth knowing.
+const UNSURE: f64 = 0.5;
 /// Losses that explain a third of what is outstanding leave no proof.
 const EXPLAINED: f64 = 0.33;
 
@@ -80,9 +82,14 @@ fn finding(report: &Report, group: &[usize]) -> Option<(Finding, Vec<usize>)> {
     };
     let leaking: Vec<usize> = group.iter().copied().filter(is_leak).collect();
     if !leaking.is_empty() {
-        let confidence =
-            leaking.iter().filter_map(growth).map(|g| g.confidence).fold(0.0, f64::max);
-        let rate = leaking.iter().filter_map(growth).map(|g| g.bytes_per_s).sum();
+        let leaks = || leaking.iter().filter_map(growth);
+        let surest = leaks().map(|growth| growth.confidence).fold(0.0, f64::max);
+        let rate = leaks().map(|growth| growth.bytes_per_s).sum();
+        // A table is as large as what it holds: when that stops to grow, so does the table, but it jumps so seldom
+        // that this cannot be seen from the table.
+        let fills_up = leaks().all(|growth| growth.driver == "resized")
+            && group.iter().filter_map(growth).any(|growth| growth.shape == "saturating");
+        let confidence = if fills_up { surest.min(UNSURE) } else { surest };
         return Some(leak(report, leaking, confidence, rate));
     }
     let kept: Vec<usize> = group
@@ -98,8 +105,8 @@ fn finding(report: &Report, group: &[usize]) -> Option<(Finding, Vec<usize>)> {
     }
     let notable = group.iter().copied().filter(|at| is_notable(report, &report.stacks[*at]));
     let largest = notable.max_by_key(|at| growth(at).map_or(0, |g| g.grown_bytes))?;
-    let Some(growth) = growth(&largest) else { return None };
-    Some(leak(report, vec![largest], growth.confidence.min(0.5), growth.bytes_per_s))
+    let growth = growth(&largest)?;
+    Some(leak(report, vec![largest], growth.confidence.min(UNSURE), growth.bytes_per_s))
 }
 
 /// What several stacks left behind together. Their births by window are not in a report: those that kept
@@ -114,6 +121,7 @@ fn merged(report: &Report, group: &[usize]) -> Survivors {
         born: zero,
         settled: None,
         old: Reached::default(),
+        expected: f64::INFINITY,
         exact: report.capture.mode == "exact",
     };
     let mut age_s = 0.0_f64;
@@ -173,11 +181,11 @@ fn leak(
     let lost = case.lost_blocks();
     let explained = lost > EXPLAINED * case.live_count as f64 || case.is_replacement();
     if explained {
-        finding.confidence = finding.confidence.min(0.4);
+        finding.confidence = finding.confidence.min(UNSURE);
     } else if !report.capture.complete {
         finding.confidence *= 0.9;
     }
-    grade(&mut finding, report, !explained);
+    grade_at(&mut finding, report, !explained, case.resident_rate(rate));
     finding.evidence = evidence::sentences(&case, &finding);
     finding.recommendation = evidence::recommendation(&case, &finding);
     (finding, stacks)

@@ -8,6 +8,8 @@ pub(super) struct LifeTable {
     freed: Vec<f64>,
     /// Blocks that had that age when the capture ended.
     censored: Vec<f64>,
+    /// What became of the blocks that reached that age.
+    old: Vec<Reached>,
 }
 
 /// Blocks that reached an age, and what became of them.
@@ -23,7 +25,13 @@ pub(super) struct Reached {
 
 /// Old blocks may be freed once in so many captures before they count as being freed at all: what is freed more
 /// often comes to an end by itself soon enough to matter.
-const NEVER: f64 = 20.0;
+const NEVER: f64 = 40.0;
+/// Deaths at more than this share of a capture's length are late: a cache that throws out its oldest has only such.
+const LATE: f64 = 0.8;
+/// Fewer late deaths than this may be chance, ...
+const FEW: f64 = 3.0;
+/// ... and so may a smaller share of all deaths of old blocks.
+const MOSTLY: f64 = 0.3;
 
 impl LifeTable {
     /// In blocks: estimates in sample mode.
@@ -42,12 +50,25 @@ impl LifeTable {
         let by_age = |values: &[f64], age: usize, scale: f64| {
             values.get(age).map_or(0.0, |value| value.max(0.0) * scale)
         };
-        LifeTable {
-            freed: (0..windows).map(|age| by_age(&history.freed_at_age, age, gone)).collect(),
-            censored: (0..windows)
-                .map(|age| by_age(&history.kept_count, windows - 1 - age, live))
-                .collect(),
-        }
+        let freed: Vec<f64> =
+            (0..windows).map(|age| by_age(&history.freed_at_age, age, gone)).collect();
+        let censored: Vec<f64> =
+            (0..windows).map(|age| by_age(&history.kept_count, windows - 1 - age, live)).collect();
+        let mut at = Reached::default();
+        let mut old: Vec<Reached> = freed
+            .iter()
+            .zip(&censored)
+            .rev()
+            .map(|(freed, censored)| {
+                // Everybody who reached the next age was watched for a window more; who goes here, for half of one.
+                at.watched += at.reached + (freed + censored) / 2.0;
+                at.reached += freed + censored;
+                at.freed += freed;
+                at
+            })
+            .collect();
+        old.reverse();
+        LifeTable { freed, censored, old }
     }
 
     /// Share of the blocks that live longer than each age (Kaplan and Meier 1958). Blocks whose age the end of the
@@ -69,19 +90,26 @@ impl LifeTable {
 
     /// What became of the blocks that reached `age`.
     pub fn beyond(&self, age: usize) -> Reached {
-        let mut old = Reached::default();
-        for (at, (freed, censored)) in self.freed.iter().zip(&self.censored).enumerate().skip(age) {
-            old.reached += freed + censored;
-            old.freed += freed;
-            old.watched += (freed + censored) * ((at - age) as f64 + 0.5);
-        }
-        old
+        self.old.get(age).copied().unwrap_or_default()
     }
 
     /// The youngest age from which on blocks are practically not freed any more, at most half of the capture.
     pub fn settled(&self) -> Option<usize> {
         let windows = self.freed.len();
-        (0..=windows / 2).find(|age| self.beyond(*age).is_settled(windows))
+        let late = self.beyond((LATE * windows as f64).ceil() as usize).freed;
+        (0..=windows / 2).find(|age| {
+            let old = self.beyond(*age);
+            old.is_settled(windows) && (late < FEW || late < MOSTLY * old.freed)
+        })
+    }
+
+    /// How many of the old blocks would have been freed, had they gone on being freed as they were before they
+    /// reached `age`; without bounds when none of them was freed before.
+    pub fn expected_beyond(&self, age: usize) -> f64 {
+        let (all, old) = (self.beyond(0), self.beyond(age));
+        let freed = all.freed - old.freed;
+        let watched = all.watched - old.watched - old.reached * age as f64;
+        if freed > 0.0 && watched > 0.0 { old.watched * freed / watched } else { f64::INFINITY }
     }
 }
 

@@ -28,6 +28,8 @@ mod timeline;
 mod generate;
 #[cfg(test)]
 mod shape_tests;
+#[cfg(test)]
+mod tests;
 
 pub use lifetime::lifetime;
 pub use severity::SURE;

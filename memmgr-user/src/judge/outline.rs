@@ -17,6 +17,8 @@ pub(super) struct Outline {
 const FALL: f64 = 0.5;
 /// A rise by less than this share of the peak is flat.
 const RISE: f64 = 0.1;
+/// So is all that is less than so many times the median step.
+const RESTLESS: f64 = 4.0;
 /// This share of the rise within two windows is a step.
 const STEP: f64 = 0.75;
 /// A last third that grew less than this share of the first is saturating.
@@ -38,12 +40,14 @@ pub(super) fn outline(ends_s: &[f64], low: &[f64], noise: f64) -> Outline {
         return of("flat", 1.0);
     }
     let steps: Vec<f64> = low.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    // What it moves by from one window to the next is no shape.
+    let restless = median(&mut steps.iter().map(|step| step.abs()).collect::<Vec<f64>>());
     let fall = deepest_fall(low);
-    if fall > (FALL * peak).max(2.0 * noise) {
+    if fall > (FALL * peak).max(2.0 * noise).max(RESTLESS * restless) {
         return of("sawtooth", 0.5 + 0.5 * fall / peak);
     }
     let rise = low[low.len() - 1] - low[0];
-    if rise <= (RISE * peak).max(2.0 * noise) {
+    if rise <= (RISE * peak).max(2.0 * noise).max(RESTLESS * restless) {
         return of("flat", 1.0 - rise.max(0.0) / peak);
     }
     if let Some(share) = step(&steps, low, peak) {

@@ -34,19 +34,23 @@ pub(super) fn working_set(cgroup: &crate::report::Cgroup) -> Option<u64> {
 /// Fills severity, score and time to the limit from rate and confidence of a growth. `due` says that it
 /// deserves a warning once it is sure.
 pub(super) fn grade(finding: &mut Finding, report: &Report, due: bool) {
-    let rate = finding.growth_bytes_per_s;
+    grade_at(finding, report, due, finding.growth_bytes_per_s);
+}
+
+/// The same for growth of which only so many bytes a second become resident.
+pub(super) fn grade_at(finding: &mut Finding, report: &Report, due: bool, rate: f64) {
     finding.time_to_limit_s = (rate > 0.0)
         .then(|| room_bytes(report).map(|room| room as f64 / rate))
         .flatten()
         .filter(|seconds| seconds.is_finite());
     let soon = finding.time_to_limit_s.is_some_and(|seconds| seconds < SOON_S) || rate >= FAST;
-    finding.severity = match (due && finding.confidence >= SURE, soon) {
+    let severity = match (due && finding.confidence >= SURE, soon) {
         (true, true) if finding.confidence >= CERTAIN => "critical",
         (true, _) => "warning",
         (false, _) => "info",
-    }
-    .to_owned();
-    finding.score = score(&finding.severity, finding.confidence, urgency(finding.time_to_limit_s));
+    };
+    severity.clone_into(&mut finding.severity);
+    finding.score = score(severity, finding.confidence, urgency(finding.time_to_limit_s));
 }
 
 /// From 0 to 100: confidence, and how soon it matters; informative findings stay in the lowest third.

@@ -85,7 +85,7 @@ pub(super) fn common_windows(windows: &Windows, history: &StackHistory) -> usize
 
 /// That a trend over so few windows is one: 1 from nine windows on.
 pub(super) fn enough_windows(count: usize) -> f64 {
-    (count.saturating_sub(1) as f64 / 8.0).min(1.0)
+    (count as f64 / 9.0).min(1.0)
 }
 
 /// From the end of the first third to the end.

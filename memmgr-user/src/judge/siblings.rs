@@ -4,19 +4,13 @@ use crate::report::{Frame, Report, Stack};
 
 use super::subject::subject;
 
-/// A stack like the leaking one whose blocks are freed.
-pub(super) struct Sibling {
-    /// Both, in a sentence.
-    pub description: String,
-}
-
 /// Blocks that a sibling must have allocated to be an example.
 const ENOUGH: u64 = 10;
 /// And the share of them that must be freed.
 const FREED: f64 = 0.99;
 
-/// The busiest stack that allocates in the same function and frees what it allocates.
-pub(super) fn sibling(report: &Report, leaking: &[&Stack]) -> Option<Sibling> {
+/// The busiest stack that allocates in the same function and frees what it allocates, in a sentence.
+pub(super) fn sibling(report: &Report, leaking: &[&Stack]) -> Option<String> {
     let first = *leaking.first()?;
     let place = subject(first)?;
     let is_sibling = |stack: &&Stack| {
@@ -32,19 +26,17 @@ pub(super) fn sibling(report: &Report, leaking: &[&Stack]) -> Option<Sibling> {
     };
     let sibling = report.stacks.iter().filter(is_sibling).max_by_key(|stack| stack.alloc_count)?;
     let name = place.function.as_deref().unwrap_or_default();
-    Some(Sibling {
-        description: format!(
-            "{name} frees {:.0} % of what it allocates at {} but {} of what it allocates at {}.",
-            freed(sibling) * 100.0,
-            location(subject(sibling)?),
-            if freed(first) < 0.005 {
-                "nothing".to_owned()
-            } else {
-                format!("{:.0} %", freed(first) * 100.0)
-            },
-            location(place)
-        ),
-    })
+    Some(format!(
+        "{name} frees {:.0} % of what it allocates at {} but {} of what it allocates at {}.",
+        freed(sibling) * 100.0,
+        location(subject(sibling)?),
+        if freed(first) < 0.005 {
+            "nothing".to_owned()
+        } else {
+            format!("{:.0} %", freed(first) * 100.0)
+        },
+        location(place)
+    ))
 }
 
 /// The share of a stack's blocks that were freed.

@@ -19,6 +19,8 @@ pub(super) enum Spread {
 
 /// A window counts at most so many times the median growing window, so that one burst does not hide the rest.
 const CAP: f64 = 3.0;
+/// With so many blocks a window no window is empty by chance.
+const DENSE: f64 = 5.0;
 /// Growth of the last third below this share of the first third's is saturation.
 const SLOWED: f64 = 0.5;
 /// The same the other way round.
@@ -40,7 +42,9 @@ pub(super) fn spread(grew: &[f64], chances: &[f64]) -> Spread {
     let (leading, trailing) = (hits[0], windows - 1 - hits[hits.len() - 1]);
     let inner = hits.windows(2).map(|pair| pair[1] - pair[0] - 1).max().unwrap_or(0);
     // A pause is an end when it is far longer than every pause before it.
-    let patience = (windows / 10).max(3).max(2 * inner + 2);
+    let unit = median(&mut hits.iter().map(|at| grew[*at]).collect::<Vec<f64>>());
+    let shortest = if unit >= DENSE { 2 } else { 3 };
+    let patience = (windows / 10).max(shortest).max(2 * inner + 2);
     if trailing >= patience || trailing * 2 > windows {
         return Spread::Stopped;
     }
@@ -50,12 +54,12 @@ pub(super) fn spread(grew: &[f64], chances: &[f64]) -> Spread {
     if inner * 2 > windows {
         return Spread::Little;
     }
-    let unit = median(&mut hits.iter().map(|at| grew[*at]).collect::<Vec<f64>>());
     let capped: Vec<f64> = grew.iter().map(|grew| (grew / unit).min(CAP)).collect();
     let third = (windows / 3).max(1);
     let (early, _) = mean_and_variance(&capped[..third]);
     let (late, _) = mean_and_variance(&capped[windows - third..]);
     let trend = mann_kendall(&capped);
+    let (trend_down, trend_up) = (trend.min(laplace(&capped)), trend);
     // Whether the births slowed down just as much: then it is the load that did.
     let sum = |values: &[f64]| values.iter().sum::<f64>().max(f64::MIN_POSITIVE);
     let share_early = sum(&grew[..third]) / sum(&chances[..third]);
@@ -63,11 +67,20 @@ pub(super) fn spread(grew: &[f64], chances: &[f64]) -> Spread {
     let churns = sum(grew) < 0.5 * sum(chances);
     let ratio = if early > 0.0 { late / early } else { f64::INFINITY };
     let load = if churns { share_late / share_early } else { ratio };
-    if ratio.max(load) < SLOWED && trend < -TREND {
+    if ratio.max(load) < SLOWED && trend_down < -TREND {
         Spread::Stopped
-    } else if churns && ratio.min(load) > QUICKENED && trend > TREND {
+    } else if churns && ratio.min(load) > QUICKENED && trend_up > TREND {
         Spread::Recent
     } else {
         Spread::Steady(if load.is_finite() { load } else { 1.0 })
     }
+}
+
+/// The trend test of Laplace for events in time: about standard normal when they come at a constant rate,
+/// negative when they come early.
+fn laplace(events: &[f64]) -> f64 {
+    let total: f64 = events.iter().sum();
+    let middle = events.len() as f64 / 2.0;
+    let mean = events.iter().enumerate().map(|(at, n)| n * (at as f64 + 0.5)).sum::<f64>() / total;
+    (mean / middle - 1.0) * (3.0 * total).sqrt()
 }

@@ -139,8 +139,8 @@ const WRAPPERS: [&str; 16] = [
 /// The frame of the function to look at. When everything on the stack is a runtime's, the outermost frame
 /// with a name; nothing when no frame has one.
 pub fn subject(stack: &Stack) -> Option<&Frame> {
-    let named = || stack.frames.iter().filter(|frame| frame.function.is_some());
-    named().find(|frame| !is_runtime(frame)).or_else(|| named().last())
+    let mut named = stack.frames.iter().filter(|frame| frame.function.is_some());
+    named.clone().find(|frame| !is_runtime(frame)).or_else(|| named.next_back())
 }
 
 fn is_runtime(frame: &Frame) -> bool {

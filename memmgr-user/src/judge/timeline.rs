@@ -21,8 +21,8 @@ pub(super) struct Climb {
     pub confidence: f64,
 }
 
-/// A figure must drift by so many standard errors: more than random walks do in one of 700 cases.
-const DRIFT: f64 = 3.0;
+/// A figure must drift by so many standard errors: a random walk does in one of 4000 cases.
+const DRIFT: f64 = 3.5;
 
 /// Last less first value; nothing when there are not two.
 pub(super) fn rise(report: &Report, figure: impl Fn(&TimelinePoint) -> Option<u64>) -> Option<f64> {
