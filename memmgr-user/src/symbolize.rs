@@ -126,14 +126,11 @@ pub fn symbolize_late(recorded: &Recorded, debug_directories: &[PathBuf]) -> Sym
     let mut symbols = Symbols::new();
     let mut by_module: BTreeMap<u32, Vec<(Address, u64)>> = BTreeMap::new();
     for location in &recorded.unresolved {
-        match location.module {
-            Some(module) => {
-                by_module.entry(module).or_default().push((location.address, location.stated));
-            }
-            None => {
-                let reason = location.reason.clone().unwrap_or_default();
-                symbols.insert(location.address, vec![unknown(None, location.stated, reason)]);
-            }
+        if let Some(module) = location.module {
+            by_module.entry(module).or_default().push((location.address, location.stated));
+        } else {
+            let reason = location.reason.clone().unwrap_or_default();
+            symbols.insert(location.address, vec![unknown(None, location.stated, reason)]);
         }
     }
     let symbolizer =

@@ -70,6 +70,7 @@ fn report() -> Report {
         ..frame("", SHOP, 0x3340)
     };
     let class = |max_bytes, live: (u64, u64), alloc: (u64, u64)| SizeClass {
+        min_bytes: 0,
         max_bytes,
         live_count: live.0,
         live_bytes: live.1,

@@ -63,6 +63,7 @@ fn report(stacks: u32, depth: u32) -> Report {
         bytes_per_s: 6_400_000.0,
         grown_bytes: 42_000_000,
         series: (1..=10).map(|window| window * 6_400_000).collect(),
+        ..Growth::default()
     });
     stacks[0].lifetime = Some(Lifetime {
         freed_count: 10,
@@ -72,6 +73,7 @@ fn report(stacks: u32, depth: u32) -> Report {
         survival: [(0.5, 0.99), (1.0, 0.95), (2.0, 0.9)]
             .map(|(age_s, share)| Survival { age_s, share })
             .to_vec(),
+        ..Lifetime::default()
     });
     stacks[2].frames[1] = frame(EVIL, EVIL);
     let live_bytes = stacks.iter().map(|stack| stack.live_bytes).sum();

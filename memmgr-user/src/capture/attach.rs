@@ -125,37 +125,23 @@ impl Session {
             return Err(AttachError::Hazard(hazard));
         }
         // Of a command that does not run yet, its files are known and none of its addresses.
-        let mappings = match launch {
-            Some(_) => Vec::new(),
-            None => read_mappings(&target.dir)?,
-        };
+        let mappings = if launch.is_none() { read_mappings(&target.dir)? } else { Vec::new() };
+        let files = launch.map_or_else(
+            || mark_main(roots, capture, mapped_files(&mappings)),
+            |launch| launch.files.clone(),
+        );
         let open = |file: &MappedFile| match launch {
             Some(_) => File::open(&file.path),
             None => open_mapped(&roots.proc, capture.pid, file),
         };
-        let files = match launch {
-            Some(launch) => launch.files.clone(),
-            None => {
-                let mut files = mapped_files(&mappings);
-                mark_main(roots, capture, &mut files);
-                files
-            }
-        };
         let plan = find_allocators(capture, &files, open, kernel_release)?;
         let mut modules = Modules::default();
         let new_ranges = modules.update(&mappings, open);
-        let stack = match launch {
-            Some(_) => choose(
-                capture,
-                files.iter().filter_map(|file| Some((file.path.as_path(), open(file).ok()?))),
-            ),
-            None => choose(
-                capture,
-                modules.iter().filter_map(|module| {
-                    Some((module.path.as_path(), module.file.try_clone().ok()?))
-                }),
-            ),
-        };
+        let executed = files.iter().filter(|file| file.ranges.iter().any(|range| range.executable));
+        let stack = choose(
+            capture,
+            executed.filter_map(|file| Some((file.path.as_path(), open(file).ok()?))),
+        );
 
         let mut kernel = Kernel::load(capture.ring_bytes)?;
         let events = kernel.take_events()?;
@@ -223,16 +209,17 @@ fn find_allocators(
 }
 
 /// The file that the process runs, by inode: on overlay filesystems the device of a mapping is not that of stat.
-fn mark_main(roots: &Roots, capture: &CapturePlan, files: &mut [MappedFile]) {
+fn mark_main(roots: &Roots, capture: &CapturePlan, mut files: Vec<MappedFile>) -> Vec<MappedFile> {
     let exe = roots.process(capture.pid).join("exe");
     let inode = || -> io::Result<u64> { Ok(rustix::fs::stat(&exe)?.st_ino) };
     if let Ok(inode) = inode() {
         let target = std::fs::read_link(&exe).ok();
-        for file in files.iter_mut() {
+        for file in &mut files {
             file.main = file.inode == inode
                 && target.as_ref().is_none_or(|path| file.deleted || *path == file.path);
         }
     }
+    files
 }
 
 fn heap_probes(plan: &AttachPlan) -> Vec<HeapProbes> {

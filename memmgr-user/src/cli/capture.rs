@@ -48,16 +48,15 @@ pub fn run(job: &Job, show: Show) -> anyhow::Result<()> {
     let mut report = match (&job.input, job.capture.pid) {
         (Some(input), _) => {
             let debug_directories = job.judge.debug_dir.clone();
-            input.load(&Reading { filter: job.capture.filter(), debug_directories })?
+            input.load(&Reading {
+                filter: job.capture.filter(),
+                debug_directories,
+                suppressions,
+            })?
         }
-        (None, Some(pid)) => capture(&job.capture.plan(Pid(pid)))?,
+        (None, Some(pid)) => capture(&job.capture.plan(Pid(pid)), &suppressions)?,
         (None, None) => anyhow::bail!("name a process with -p PID, or a recording"),
     };
-    // A report was judged when it was made; other suppressions make another judgement.
-    let judged = !report.findings.is_empty() && job.judge.suppress.is_empty();
-    if !judged {
-        judge(&mut report, &suppressions);
-    }
     report.drop_flat_series();
     destinations.write(
         &job.render,
@@ -100,14 +99,16 @@ fn open(flags: &RenderFlags, show: Show, pid: Option<u32>) -> anyhow::Result<Des
     Destinations::open(flags, Format::Svg, Some(usual))
 }
 
-/// Attaches, captures and builds the report.
-pub fn capture(plan: &CapturePlan) -> anyhow::Result<Report> {
+/// Attaches, captures, builds the report and judges it.
+pub fn capture(plan: &CapturePlan, suppressions: &Suppressions) -> anyhow::Result<Report> {
     let roots = Roots::default();
     let recording = Recording::in_memory(plan.count_scale())?;
     let session = Session::attach(&roots, plan, None)?;
     let recording = record(&roots, plan, session, recording, Until::Interrupted, || Ok(()))?;
     let query = Query { filter: plan.filter, ..Query::default() };
-    Ok(build(&recording.read(&query)?, &Symbols::new(), plan.filter))
+    let mut report = build(&recording.read(&query)?, &Symbols::new(), plan.filter);
+    judge(&mut report, suppressions);
+    Ok(report)
 }
 
 /// What ends a capture beside its duration and the target's end.

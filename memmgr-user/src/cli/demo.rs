@@ -12,7 +12,7 @@ use anyhow::Context;
 use memmgr::{
     aggregate::Filter,
     capture::{CapturePlan, Selection, StackOption},
-    judge::{Suppressions, judge},
+    judge::Suppressions,
     output::Output,
     sink::{Format, RenderOptions, leaks_table, render},
     units::Pid,
@@ -50,8 +50,7 @@ pub fn run(options: &Demo) -> anyhow::Result<()> {
     // The directory is ours: a second demo replaces the results of the first.
     let opened =
         outputs.iter().map(|(path, _)| Output::open(path, true)).collect::<Result<Vec<_>, _>>()?;
-    let mut report = super::capture::capture(&plan)?;
-    judge(&mut report, &Suppressions::default());
+    let report = super::capture::capture(&plan, &Suppressions::default())?;
     drop(program);
     let options = RenderOptions::default();
     for (output, (_, format)) in opened.into_iter().zip(&outputs) {

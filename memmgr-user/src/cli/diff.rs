@@ -4,7 +4,6 @@ use anyhow::{Context, ensure};
 
 use memmgr::{
     diff::diff,
-    judge::{Suppressions, judge},
     report::Report,
     sink::{DIFF_FORMATS, Format, Widths, render_diff},
 };
@@ -23,12 +22,7 @@ pub fn run(comparison: &Comparison) -> anyhow::Result<()> {
     let reading = Reading { debug_directories: comparison.debug_dir.clone(), ..Reading::default() };
     let (before, after) = (&comparison.before, &comparison.after);
     let kept = if comparison.kept { Some(kept(before, after, &reading)?) } else { None };
-    let load = |input: &Input| -> anyhow::Result<Report> {
-        let mut report = input.load(&reading)?;
-        judge(&mut report, &Suppressions::default());
-        Ok(report)
-    };
-    let (before, after) = (load(before)?, load(after)?);
+    let (before, after) = (before.load(&reading)?, after.load(&reading)?);
     let diff = diff(&before, &after, kept.as_ref());
     let widths = if comparison.gone { Widths::Before } else { Widths::After };
     destinations.write(

@@ -13,6 +13,7 @@ use anyhow::{Context, bail, ensure};
 use memmgr::{
     aggregate::Filter,
     escape::Safe,
+    judge::{Suppressions, judge},
     recording::{Query, Recording, is_recording},
     report::{Report, SCHEMA, build::build},
     symbolize::symbolize_late,
@@ -44,16 +45,18 @@ impl FromStr for Input {
 }
 
 /// How a recording is read.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct Reading {
     /// Which outstanding blocks.
     pub filter: Filter,
     /// Where debug files are, for frames that were not resolved when memmgr was killed.
     pub debug_directories: Vec<PathBuf>,
+    /// What is known to leak.
+    pub suppressions: Suppressions,
 }
 
 impl Input {
-    /// The report, not judged yet.
+    /// The report, judged.
     pub fn load(&self, reading: &Reading) -> anyhow::Result<Report> {
         self.read(reading, None)
     }
@@ -80,7 +83,9 @@ impl Input {
             };
             let recorded = Recording::open(path)?.read(&query)?;
             let late = symbolize_late(&recorded, &reading.debug_directories);
-            return Ok(build(&recorded, &late, reading.filter));
+            let mut report = build(&recorded, &late, reading.filter);
+            judge(&mut report, &reading.suppressions);
+            return Ok(report);
         }
         ensure!(
             !head.is_empty(),
@@ -94,13 +99,17 @@ impl Input {
             "{shown} is a report, which knows no single blocks: --min-age and --min-size need a recording or -p PID"
         );
         file.read_to_end(&mut head).with_context(|| format!("cannot read {shown}"))?;
-        let report: Report = serde_json::from_slice(&head)
+        let mut report: Report = serde_json::from_slice(&head)
             .with_context(|| format!("{shown} is neither a recording nor a report of memmgr"))?;
         ensure!(
             report.schema == SCHEMA,
             "{shown} has the schema {}, this memmgr reads {SCHEMA}",
             Safe::text(&report.schema)
         );
+        // It was judged when it was made. Other suppressions make another judgement.
+        if reading.suppressions.patterns().next().is_some() {
+            judge(&mut report, &reading.suppressions);
+        }
         Ok(report)
     }
 }

@@ -51,7 +51,9 @@ pub struct ModuleChange {
 /// A size class on both sides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SizeChange {
-    /// The largest size in this class, in bytes asked for.
+    /// The smallest size in this class, in bytes asked for.
+    pub min_bytes: u64,
+    /// The largest.
     pub max_bytes: u64,
     /// The figures.
     #[serde(flatten)]
@@ -147,19 +149,21 @@ pub(super) fn modules(names: &Names<'_>, before: &Report, after: &Report) -> Vec
 }
 
 pub(super) fn sizes(before: &Report, after: &Report) -> Vec<SizeChange> {
-    let mut sizes: BTreeMap<u64, [Figures<u64>; 2]> = BTreeMap::new();
+    let mut sizes: BTreeMap<(u64, u64), [Figures<u64>; 2]> = BTreeMap::new();
     for (side, report) in [before, after].into_iter().enumerate() {
         for size in &report.sizes {
-            sizes.entry(size.max_bytes).or_default()[side].add(figures(size));
+            sizes.entry((size.min_bytes, size.max_bytes)).or_default()[side].add(figures(size));
         }
     }
-    let change = |(max_bytes, [first, second]): (u64, [Figures<u64>; 2])| SizeChange {
-        max_bytes,
-        change: Change::between(
-            first.with_rates(before.duration_s),
-            second.with_rates(after.duration_s),
-        ),
-    };
+    let change =
+        |((min_bytes, max_bytes), [first, second]): ((u64, u64), [Figures<u64>; 2])| SizeChange {
+            min_bytes,
+            max_bytes,
+            change: Change::between(
+                first.with_rates(before.duration_s),
+                second.with_rates(after.duration_s),
+            ),
+        };
     sizes.into_iter().map(change).collect()
 }
 

@@ -45,7 +45,11 @@ const NAMESPACES: [&str; 14] = [
 ];
 
 /// Functions of allocators and runtimes by the begin of their names.
-const RUNTIME_NAMES: [&str; 30] = [
+const RUNTIME_NAMES: [&str; 33] = [
+    // Of the standard library, where the demangler gives up.
+    "_ZSt",
+    "_ZNSt",
+    "_ZNKSt",
     "operator new",
     "operator delete",
     "__libc_",
@@ -146,7 +150,11 @@ pub fn subject(stack: &Stack) -> Option<&Frame> {
 fn is_runtime(frame: &Frame) -> bool {
     let module = frame.module.as_deref().unwrap_or_default();
     let file = module.rsplit('/').next().unwrap_or_default();
-    frame.function.as_deref().is_some_and(is_runtime_function)
+    // `getline` of <stdio.h> is compiled into its callers.
+    let from_header = frame.inlined
+        && frame.file.as_deref().is_some_and(|file| file.starts_with("/usr/include/"));
+    from_header
+        || frame.function.as_deref().is_some_and(is_runtime_function)
         || RUNTIMES.iter().any(|runtime| file.starts_with(runtime))
 }
 
@@ -208,6 +216,30 @@ mod tests {
         };
         let stack = Stack { frames: frames.iter().map(frame).collect(), ..Stack::default() };
         assert_eq!(subject(&stack).and_then(|frame| frame.function.as_deref()), expected);
+    }
+
+    #[test]
+    fn functions_of_system_headers_are_passed_over() {
+        let inlined = |file: &str| Stack {
+            frames: vec![
+                Frame {
+                    function: Some("getline".into()),
+                    file: Some(file.into()),
+                    inlined: true,
+                    ..Frame::default()
+                },
+                Frame { function: Some("read_line".into()), ..Frame::default() },
+            ],
+            ..Stack::default()
+        };
+        for (file, expected) in [
+            ("/usr/include/x86_64-linux-gnu/bits/stdio.h", "read_line"),
+            ("/home/me/src/stdio.h", "getline"),
+        ] {
+            let stack = inlined(file);
+            assert_eq!(subject(&stack).and_then(|frame| frame.function.as_deref()), Some(expected));
+        }
+        check(&["_ZSt11make_sharedI4NodeE", "build"], Some("build"));
     }
 
     #[test]

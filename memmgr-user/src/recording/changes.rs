@@ -26,26 +26,26 @@ pub(super) fn encode(changes: &Changes, scale: u32) -> io::Result<Vec<u8>> {
     }
     let scaled = |count: f64| (count * f64::from(scale)).round() as i64;
     let amounts = |columns: &mut Columns, amounts: &[Amount]| {
-        amounts.iter().for_each(|amount| columns.signed(scaled(amount.count)));
-        amounts.iter().for_each(|amount| columns.signed(amount.bytes.round() as i64));
+        columns.all_signed(amounts.iter().map(|amount| scaled(amount.count)));
+        columns.all_signed(amounts.iter().map(|amount| amount.bytes.round() as i64));
         // Without sampling every block was seen.
         if scale > 1 {
-            amounts.iter().for_each(|amount| columns.signed(amount.samples.round() as i64));
+            columns.all_signed(amounts.iter().map(|amount| amount.samples.round() as i64));
         }
     };
     let allocated: Vec<Amount> = changes.sites.iter().map(|delta| delta.allocated).collect();
     amounts(&mut columns, &allocated);
-    changes.sites.iter().for_each(|delta| columns.unsigned(delta.freed.len() as u64));
+    columns.all_unsigned(changes.sites.iter().map(|delta| delta.freed.len() as u64));
     let (ages, freed): (Vec<u32>, Vec<Amount>) =
         changes.sites.iter().flat_map(|delta| delta.freed.iter().copied()).unzip();
-    ages.iter().for_each(|age| columns.unsigned(u64::from(*age)));
+    columns.all_unsigned(ages.iter().map(|age| u64::from(*age)));
     amounts(&mut columns, &freed);
     let mut last = 0;
     for (book, _) in &changes.dips {
         columns.unsigned(u64::from(book - last));
         last = *book;
     }
-    changes.dips.iter().for_each(|(_, dip)| columns.unsigned(dip.round() as u64));
+    columns.all_unsigned(changes.dips.iter().map(|(_, dip)| dip.round() as u64));
     zstd::bulk::compress(&columns.0, COMPRESSION)
 }
 
@@ -97,10 +97,18 @@ impl Columns {
         self.0.extend_from_slice(&bytes[..length]);
     }
 
-    fn signed(&mut self, value: i64) {
+    fn all_unsigned(&mut self, values: impl Iterator<Item = u64>) {
+        for value in values {
+            self.unsigned(value);
+        }
+    }
+
+    fn all_signed(&mut self, values: impl Iterator<Item = i64>) {
         let mut bytes = [0; 10];
-        let length = value.encode_var(&mut bytes);
-        self.0.extend_from_slice(&bytes[..length]);
+        for value in values {
+            let length = value.encode_var(&mut bytes);
+            self.0.extend_from_slice(&bytes[..length]);
+        }
     }
 }
 

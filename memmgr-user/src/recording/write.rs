@@ -73,12 +73,10 @@ impl Recording {
                 json(&totals)?,
             ])?;
         tree(&transaction, entry)?;
-        let mut books: i64 =
-            transaction.query_row("SELECT count(*) FROM book", [], |row| row.get(0))?;
-        let mut insert = transaction.prepare_cached("INSERT INTO book VALUES (?1, ?2, ?3)")?;
+        let mut insert = transaction
+            .prepare_cached("INSERT INTO book VALUES ((SELECT count(*) FROM book), ?1, ?2)")?;
         for (class, stack) in &entry.interval.new_books {
-            insert.execute(params![books, class.name(), stack.0])?;
-            books += 1;
+            insert.execute(params![class.name(), stack.0])?;
         }
         drop(insert);
         let mut insert = transaction.prepare_cached("INSERT INTO site VALUES (?1, ?2, ?3, ?4)")?;
@@ -109,7 +107,7 @@ impl Recording {
             }
             let Some(merger) = self.mergers.get_mut(level as usize) else { break };
             merger.add(bucket, &changes, &self.book_of);
-            if (bucket + 1) % FACTOR != 0 {
+            if !(bucket + 1).is_multiple_of(FACTOR) {
                 break;
             }
             changes = std::borrow::Cow::Owned(merger.take());

@@ -83,6 +83,7 @@ impl Report {
         for stack in self.stacks.iter_mut().skip(LARGEST).filter(|stack| stack.finding.is_none()) {
             if let Some(growth) = stack.growth.as_mut().filter(|growth| growth.shape == "flat") {
                 growth.series = Vec::new();
+                growth.kept = Vec::new();
             }
         }
     }

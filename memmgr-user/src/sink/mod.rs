@@ -5,9 +5,9 @@ mod diff;
 #[cfg(test)]
 mod fixture;
 mod folded;
-mod html;
 mod frames;
 mod heaptrack;
+mod html;
 mod json;
 mod loss;
 mod massif;

@@ -65,7 +65,7 @@ mod tests {
 
     fn class(live: (u64, u64), alloc: (u64, u64)) -> SizeClass {
         let ((live_count, live_bytes), (alloc_count, alloc_bytes)) = (live, alloc);
-        SizeClass { max_bytes: 0, live_count, live_bytes, alloc_count, alloc_bytes }
+        SizeClass { min_bytes: 0, max_bytes: 0, live_count, live_bytes, alloc_count, alloc_bytes }
     }
 
     #[track_caller]

@@ -108,7 +108,9 @@ impl Blocks {
             .collect();
         self.live = Table::new();
         self.aside.clear();
-        gone.into_iter().for_each(|packed| out(self.delta(packed, Direction::Freed)));
+        for packed in gone {
+            out(self.delta(packed, Direction::Freed));
+        }
     }
 
     /// What did not fit the rules.

@@ -169,7 +169,9 @@ impl Mappings {
         for tid in self.aside.keys().copied().collect::<Vec<_>>() {
             self.commit(tid, out);
         }
-        self.carve(0, u64::MAX).iter().for_each(|piece| out(piece.freed()));
+        for piece in self.carve(0, u64::MAX) {
+            out(piece.freed());
+        }
         self.program_break = None;
     }
 

@@ -137,7 +137,8 @@ fn the_peak_is_where_the_timeline_has_it() {
 /// One stack with as many allocations and, still outstanding, as many blocks, of 100 bytes each.
 fn many(alloc_count: u64, live_count: u64) -> Report {
     let class = SizeClass {
-        max_bytes: 128,
+        min_bytes: 64,
+        max_bytes: 127,
         live_count,
         live_bytes: live_count * 100,
         alloc_count,

@@ -219,7 +219,7 @@ impl Stacks {
 }
 
 fn size(size: &SizeClass) -> [u64; 5] {
-    [size.max_bytes, size.live_count, size.live_bytes, size.alloc_count, size.alloc_bytes]
+    [size.min_bytes, size.live_count, size.live_bytes, size.alloc_count, size.alloc_bytes]
 }
 
 /// The first value, then each less the one before: series that stay what they are are zeros.

@@ -61,7 +61,7 @@ function stackDetail(stack) {
         ["outstanding", `${bytes(stacks.live_bytes[stack])} in ${counted(stacks.live_count[stack], "block")}${sampled ? `, estimated from ${counted(stacks.live_samples[stack], "sample")}` : ""}`],
         ["allocated", `${bytes(stacks.alloc_bytes[stack])} in ${counted(stacks.alloc_count[stack], "block")}`],
         ["age", age && `${span(age[0])} to ${span(age[2])}, median ${span(age[1])}`],
-        ["sizes", stacks.sizes[stack].map((size) => `≤ ${bytes(size[0])}: ${counted(size[1], "block")}`).join("; ")],
+        ["sizes", stacks.sizes[stack].map((size) => `from ${bytes(size[0])}: ${counted(size[1], "block")}`).join("; ")],
       ]),
       growthOf(stack), lifetimeOf(stack)));
 }

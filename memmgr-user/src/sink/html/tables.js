@@ -67,7 +67,7 @@ function sizeTable() {
   const most = Math.max(1, ...sizes.map((size) => size.live_bytes));
   const bar = (part) => svg("svg", { class: "bar", viewBox: "0 0 100 10", width: 100, height: 10, "aria-hidden": "true" }, svg("rect", { x: 0, y: 0, width: (part * 100) / most, height: 10 }));
   return plainTable("Blocks by size", ["Size", "#Outstanding", "", "#Blocks", "#Allocated", "#Allocations"], sizes.map((size, i) => [
-    size.max_bytes <= 16 ? "up to 16 B" : `${bytes(size.max_bytes / 2)} to ${bytes(size.max_bytes)}`,
+    size.min_bytes === 0 ? `under ${bytes(size.max_bytes + 1)}` : `${bytes(size.min_bytes)} to ${bytes(size.max_bytes + 1)}`,
     bytes(size.live_bytes), bar(size.live_bytes), count(size.live_count), bytes(size.alloc_bytes), count(size.alloc_count),
   ]), "This report holds no sizes.");
 }

@@ -406,10 +406,10 @@ fn sizes(page: &mut Page, view: &View<'_>) {
     let view = View { kept: false, diff: view.diff, ..*view };
     let changed = view.diff.sizes.iter().filter(|size| view.moved(&size.change) != 0);
     let show = figure(view.metric);
-    let mut rows = vec![["up to", "change", "before", "after"].map(str::to_owned)];
+    let mut rows = vec![["blocks from", "change", "before", "after"].map(str::to_owned)];
     rows.extend(changed.map(|size| {
         [
-            human_bytes(size.max_bytes),
+            human_bytes(size.min_bytes),
             signed(view.moved(&size.change), show),
             show(view.before(&size.change)),
             show(view.after(&size.change)),

@@ -112,10 +112,10 @@ pub(super) fn sizes(page: &mut Page, report: &Report) {
     page.heading("By size");
     let all = classes.iter().fold(0, |sum: u64, class| sum.saturating_add(class.live_bytes));
     let mut rows =
-        vec![["blocks up to", "live", "share", "blocks", "allocated", "allocs"].map(str::to_owned)];
+        vec![["blocks from", "live", "share", "blocks", "allocated", "allocs"].map(str::to_owned)];
     rows.extend(classes.iter().map(|class| {
         [
-            human_bytes(class.max_bytes),
+            human_bytes(class.min_bytes),
             human_bytes(class.live_bytes),
             words::share(class.live_bytes, all),
             words::count(class.live_count),
