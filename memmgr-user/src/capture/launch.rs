@@ -74,10 +74,13 @@ impl Launch {
         let (wait, go) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
         let mut command = Command::new(&path);
         command.arg0(program).args(arguments);
-        let (tell_fd, wait_fd) = (tell.as_raw_fd(), wait.as_raw_fd());
-        // SAFETY: between fork and exec only system calls are made: getpid, write, read.
+        let (tell_fd, wait_fd, go_fd) = (tell.as_raw_fd(), wait.as_raw_fd(), go.as_raw_fd());
+        // SAFETY: between fork and exec only system calls are made: close, getpid, write, read. The descriptor
+        // that is closed is the child's copy of one that nothing in the child uses.
         unsafe {
             command.pre_exec(move || {
+                // With its own copy open the child would wait for itself when memmgr is gone.
+                libc::close(go_fd);
                 let pid = libc::getpid().to_ne_bytes();
                 if libc::write(tell_fd, pid.as_ptr().cast(), pid.len()) != pid.len() as isize {
                     return Err(io::Error::last_os_error());
