@@ -125,7 +125,7 @@ pub async fn run(
     collector.learn(&std::mem::take(&mut session.new_ranges));
     let mut feed = Feed::default();
     let mut pace = Pace::new(plan.ring_bytes as usize);
-    let mut ticks = interval_at(TokioInstant::now(), plan.interval);
+    let mut ticks = interval_at(TokioInstant::now() + plan.interval, plan.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let deadline = plan.duration.map(|duration| TokioInstant::now() + duration);
     let began = now();

@@ -53,6 +53,19 @@ impl fmt::LowerHex for FileOffset {
     }
 }
 
+/// A count with thousands separated: `1,234,567`.
+pub fn human_count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// Bytes for people, in powers of 1024 with one decimal: `512 B`, `1.5 MiB`.
 pub fn human_bytes(bytes: u64) -> String {
     bytesize::ByteSize(bytes).display().iec().to_string()

@@ -2,7 +2,7 @@
 
 use crate::{
     report::{Finding, Growth, Old, Report, Stack},
-    units::human_bytes,
+    units::{human_bytes, human_count},
 };
 
 use super::{
@@ -116,8 +116,8 @@ pub(super) fn sentences(case: &Case, finding: &Finding) -> Vec<String> {
         };
         said.push(format!(
             "Its blocks are replaced by larger ones{sizes}; {about}{} of {} blocks allocated since the attach were freed.",
-            case.alloc_count.saturating_sub(case.live_count),
-            case.alloc_count,
+            human_count(case.alloc_count.saturating_sub(case.live_count)),
+            human_count(case.alloc_count),
         ));
     } else {
         let grew = case.kept.iter().filter(|bytes| **bytes > 0).count();
@@ -125,7 +125,7 @@ pub(super) fn sentences(case: &Case, finding: &Finding) -> Vec<String> {
             "{grew} of {windows} windows of {} left blocks that are still outstanding: {about}{} in {about}{} blocks.",
             seconds(report.windows_s.last().copied().unwrap_or(0.0) / windows.max(1) as f64),
             human_bytes(case.live_bytes),
-            case.live_count,
+            human_count(case.live_count),
         ));
         said.push(freed(case));
         said.extend(thirds(&case.kept));
@@ -147,10 +147,10 @@ pub(super) fn sentences(case: &Case, finding: &Finding) -> Vec<String> {
 
 /// How many were freed, and how many of those that had become old.
 fn freed(case: &Case) -> String {
-    let freed = case.alloc_count.saturating_sub(case.live_count);
+    let freed = human_count(case.alloc_count.saturating_sub(case.live_count));
     let about = case.about();
     let old = case.old;
-    let count = case.alloc_count;
+    let count = human_count(case.alloc_count);
     let all = if about.is_empty() {
         format!("{freed} of {count} blocks allocated since the attach were freed")
     } else {

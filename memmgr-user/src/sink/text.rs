@@ -1,11 +1,12 @@
 //! The report for a terminal, in the order in which a person on call needs it: what was looked at,
-//! whether the figures can be trusted, how much it is, who holds it, and then everything else.
+//! whether the figures can be trusted, the verdict, how much it is, who holds it, and then everything else.
 
 mod context;
 pub(super) mod diff;
 mod page;
 mod shares;
 mod stacks;
+mod verdict;
 
 use page::{Page, Style};
 
@@ -18,9 +19,9 @@ pub(super) use stacks::{allocator_functions, is_allocator};
 pub(super) fn render(report: &Report, options: &RenderOptions) -> String {
     let mut page = Page::new(options.color, options.width);
     head(&mut page, report);
+    verdict::verdict(&mut page, report, usize::MAX);
     summary(&mut page, report);
     context::resident(&mut page, report);
-    findings(&mut page, report);
     for class in Class::ALL {
         stacks::section(&mut page, report, options, class);
     }
@@ -34,12 +35,15 @@ pub(super) fn render(report: &Report, options: &RenderOptions) -> String {
     page.finish()
 }
 
+/// Findings in the table by stack; the whole report has all of them.
+const FINDINGS_SHOWN: usize = 5;
+
 /// Who holds outstanding memory: the head, the sums, the stacks, and what was lost.
 pub fn leaks_table(report: &Report, options: &RenderOptions) -> String {
     let mut page = Page::new(options.color, options.width);
     head(&mut page, report);
+    verdict::verdict(&mut page, report, FINDINGS_SHOWN);
     summary(&mut page, report);
-    findings(&mut page, report);
     for class in Class::ALL {
         stacks::section(&mut page, report, options, class);
     }
@@ -145,54 +149,6 @@ fn moved(bytes: u64, count: u64, seconds: f64) -> String {
             format!("{sum}, {}/s, {}/s", human_bytes(bytes), words::counted(blocks, "block"))
         }
         _ => sum,
-    }
-}
-
-/// How a severity looks.
-fn severity_style(severity: &str) -> Style {
-    match severity {
-        "critical" => Style::Bad,
-        "warning" => Style::Warn,
-        _ => Style::Plain,
-    }
-}
-
-/// Judgements, when the capture was judged.
-fn findings(page: &mut Page, report: &Report) {
-    if report.findings.is_empty() {
-        return;
-    }
-    page.heading("Findings");
-    for finding in &report.findings {
-        let about = match (finding.stack_id, &finding.subject) {
-            (Some(id), _) => format!("stack {id}"),
-            (None, Some(subject)) => subject.clone(),
-            (None, None) => "the process".to_owned(),
-        };
-        page.paragraph(
-            2,
-            severity_style(&finding.severity),
-            format!(
-                "{}: {about}: {} (score {:.0} of 100, confidence {:.0}%)",
-                finding.severity,
-                finding.shape,
-                finding.score,
-                finding.confidence * 100.0
-            ),
-        );
-        if let Some(seconds) = finding.time_to_limit_s {
-            page.paragraph(
-                4,
-                Style::Warn,
-                format!("At this rate the limit is reached in {}.", words::span(seconds)),
-            );
-        }
-        for sentence in &finding.evidence {
-            page.paragraph(4, Style::Plain, sentence.as_str());
-        }
-        if !finding.recommendation.is_empty() {
-            page.paragraph(4, Style::Bold, format!("→ {}", finding.recommendation));
-        }
     }
 }
 

@@ -1,17 +1,6 @@
 //! Numbers as people read them.
 
-/// A count with thousands separated: `1,234,567`.
-pub(super) fn count(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
+pub(super) use crate::units::human_count as count;
 
 /// A count and its noun: `1 block`, `2 blocks`.
 pub(super) fn counted(n: u64, noun: &str) -> String {

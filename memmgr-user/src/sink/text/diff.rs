@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::page::{Columns, Page, Style, cut_middle};
-use super::{severity_style, stacks};
+use super::{stacks, verdict::severity_style};
 use crate::diff::{Diff, FindingChange, Relation, Share, Side, StackChange, Status};
 use crate::escape::Safe;
 use crate::sink::diff::{View, as_stack, figure, gauge, percent, signed, targets};

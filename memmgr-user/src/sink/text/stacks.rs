@@ -193,8 +193,8 @@ fn finding(page: &mut Page, report: &Report, stack: &Stack) {
     if let Some(finding) = stack.finding.and_then(|index| report.findings.get(index as usize)) {
         page.paragraph(
             INDENT,
-            super::severity_style(&finding.severity),
-            format!("{}: {} (stack {} in Findings)", finding.severity, finding.shape, stack.id),
+            super::verdict::severity_style(&finding.severity),
+            format!("{}: {}, see the verdict", finding.severity, finding.shape),
         );
     }
 }

@@ -86,8 +86,8 @@ fn sizes_and_modules_are_there_when_the_report_has_them() {
             "By module self live total live self alloc total alloc module",
             "32.1 MiB 32.1 MiB 32.1 MiB 49.5 MiB …/lib/x86_64-linux-gnu/libc.so.6 0 B 32.1 MiB 0 B 49.5 MiB /usr/bin/redis-server",
             "By size blocks from live share blocks allocated allocs",
-            "512 B 8.0 MiB 24.2% 16,385 8.0 MiB 16,385",
-            "64.0 KiB 1.0 MiB 3.0% 1 2.0 MiB 20",
+            "512 B 8.0 MiB 24.2% 16,384 8.0 MiB 16,384",
+            "64.0 KiB 1.1 MiB 3.2% 2 2.1 MiB 21",
         ],
     );
     let text = render(&fixture::redis(), &TERMINAL);
