@@ -56,8 +56,11 @@ pub(super) fn findings(report: &Report) -> Vec<(Finding, Vec<usize>)> {
         finding.severity != "info" || informative <= MOST_INFORMATIVE
     });
     let beyond = found.len().saturating_sub(MOST);
+    found.truncate(MOST);
+    for one in &mut found {
+        explain(report, one);
+    }
     if beyond > 0 {
-        found.truncate(MOST);
         let evidence =
             vec![format!("{beyond} more functions grow in the same way, with lower scores.")];
         let more = Finding {
@@ -186,7 +189,12 @@ fn leak(
         finding.confidence *= 0.9;
     }
     grade_at(&mut finding, report, !explained, case.resident_rate(rate));
-    finding.evidence = evidence::sentences(&case, &finding);
-    finding.recommendation = evidence::recommendation(&case, &finding);
     (finding, stacks)
+}
+
+/// Says why, and what to do: only for what is shown, because it looks at all stacks for an example.
+fn explain(report: &Report, (finding, stacks): &mut (Finding, Vec<usize>)) {
+    let case = Case::of(report, stacks);
+    finding.evidence = evidence::sentences(&case, finding);
+    finding.recommendation = evidence::recommendation(&case, finding);
 }

@@ -17,6 +17,8 @@ pub(super) fn sibling(report: &Report, leaking: &[&Stack]) -> Option<String> {
         stack.class == first.class
             && stack.alloc_count >= ENOUGH
             && freed(stack) >= FREED
+            // Cheap, and true of few: what follows looks at many names.
+            && stack.frames.iter().any(|frame| frame.function == place.function)
             && subject(stack).is_some_and(|frame| {
                 frame.function == place.function
                     && frame.module == place.module

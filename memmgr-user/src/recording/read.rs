@@ -1,6 +1,6 @@
 //! Reading: the figures of a recording at one moment, or between two.
 
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 
 use super::{
     Documents, Location, ModuleRecord, Recording, changes, class_of,
@@ -302,13 +302,13 @@ impl Pick<'_> {
     }
 }
 
-fn walk(nodes: &HashMap<u32, (u32, Address)>, mut node: u32) -> Option<(Vec<Address>, Outer)> {
+fn walk(nodes: &[(u32, Address)], mut node: u32) -> Option<(Vec<Address>, Outer)> {
     let mut addresses = Vec::new();
     loop {
         if let Some(outer) = outer_of(StackHandle(node)) {
             return Some((addresses, outer));
         }
-        let (parent, address) = nodes.get(&node)?;
+        let (parent, address) = nodes.get((node - ROOTS) as usize)?;
         // Parents come before their children: this ends.
         if *parent >= node {
             return None;
@@ -317,6 +317,9 @@ fn walk(nodes: &HashMap<u32, (u32, Address)>, mut node: u32) -> Option<(Vec<Addr
         node = *parent;
     }
 }
+
+/// Handles below this are roots.
+const ROOTS: u32 = Outer::NotKept as u32 + 1;
 
 fn windows(points: &[TimelinePoint], intervals: u32, window: u32) -> Windows {
     let ends = (0..intervals.div_ceil(window))

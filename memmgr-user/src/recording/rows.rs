@@ -1,6 +1,6 @@
 //! The rows of a recording, table by table.
 
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 
 use rusqlite::OptionalExtension;
 
@@ -83,11 +83,11 @@ impl Recording {
         rows.collect()
     }
 
-    pub(super) fn nodes(&self) -> rusqlite::Result<HashMap<u32, (u32, Address)>> {
-        let mut select = self.connection.prepare("SELECT id, parent, address FROM node")?;
-        let rows = select.query_map([], |row| {
-            Ok((row.get(0)?, (row.get(1)?, Address(row.get::<_, i64>(2)? as u64))))
-        })?;
+    /// Parent and address of every node, in the order of their handles, those of the roots left out.
+    pub(super) fn nodes(&self) -> rusqlite::Result<Vec<(u32, Address)>> {
+        let mut select = self.connection.prepare("SELECT parent, address FROM node ORDER BY id")?;
+        let rows =
+            select.query_map([], |row| Ok((row.get(0)?, Address(row.get::<_, i64>(1)? as u64))))?;
         rows.collect()
     }
 
@@ -114,7 +114,7 @@ impl Recording {
             "SELECT address, function, module, file, line, inlined, stated, reason
              FROM frame ORDER BY address, depth",
         )?;
-        let mut frames: HashMap<Address, Vec<Frame>> = HashMap::new();
+        let mut frames: HashMap<Address, Vec<Frame>> = HashMap::default();
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
             let frame = Frame {

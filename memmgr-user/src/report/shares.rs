@@ -1,7 +1,8 @@
 //! The same bytes seen another way: by function, by file, by size of the block.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
+use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::Stack;

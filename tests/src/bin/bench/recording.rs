@@ -20,6 +20,8 @@ use memmgr::{
 const SECOND: u64 = 1_000_000_000;
 /// Frames of a stack: as many as a busy server has.
 const DEPTH: u32 = 30;
+/// Distinct call sites that allocate or lead to it: as many as a large program has.
+const CALL_SITES: u32 = 20_000;
 const ROUNDS: usize = 3;
 
 /// Runs the bench and returns its table.
@@ -126,7 +128,7 @@ fn nodes(stacks: u32) -> Vec<Node> {
             let (stack, depth) = (i / DEPTH, i % DEPTH);
             let handle = StackHandle(4 + i);
             let parent = StackHandle(if depth == 0 { 0 } else { 3 + i });
-            let name = if depth < shared { depth } else { stack * 7 % 9_973 * DEPTH + depth };
+            let name = if depth < shared { depth } else { (stack * 31 + depth * 977) % CALL_SITES };
             Node { handle, parent, address: Address(0x1000 + u64::from(name)) }
         })
         .collect()
