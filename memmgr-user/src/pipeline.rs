@@ -28,12 +28,12 @@ use crate::{
     capture::{CapturePlan, Session, Target, facts::Facts, urgent::Urgent},
     collect::{Caps, Collector, Course},
     recording::{Feed, Recorder, Room},
-    report::account::Standing,
+    report::{account::Standing, last_look::LastLook},
     source::{mappings::read_mappings, roots::Roots},
     units::{Address, KernelTime},
 };
 
-use observe::observe;
+use observe::Observer;
 use pace::Pace;
 
 /// Why a capture ended.
@@ -93,6 +93,8 @@ pub struct Captured {
     pub span: (KernelTime, KernelTime),
     /// Time of day when it ended, RFC 3339, UTC.
     pub captured_at: String,
+    /// What was seen last of a target that has ended.
+    pub gone: Option<LastLook>,
     /// From the request to detach to its end.
     pub detach_s: f64,
     /// Processor time that memmgr used, from start to end of the capture.
@@ -123,7 +125,7 @@ pub async fn run(
     let mut collector = Collector::new(now(), modules, session.program_break.map(Address), caps);
     // Before the first event: a busy target fills the ring buffer in the time that the tables take.
     collector.learn(&std::mem::take(&mut session.new_ranges));
-    let mut feed = Feed::default();
+    let (mut feed, mut observer) = (Feed::default(), Observer::default());
     let mut pace = Pace::new(plan.ring_bytes as usize);
     let mut ticks = interval_at(TokioInstant::now() + plan.interval, plan.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -167,7 +169,7 @@ pub async fn run(
                             span,
                             ended: None,
                         };
-                        let observed = observe(roots, &session, &standing);
+                        let observed = observer.observe(roots, &session, &standing);
                         pulse.send_replace(observed.pulse(&collector, &books));
                         permit.send(observed.entry(&mut feed, &mut collector, span.1));
                     }
@@ -202,7 +204,7 @@ pub async fn run(
         span: (began, end),
         ended: Some(ended),
     };
-    let observed = observe(roots, &session, &standing);
+    let observed = observer.observe(roots, &session, &standing);
     recorder.last(observed.entry(&mut feed, &mut collector, end)).await;
     let cpu_s = clock_seconds(ClockId::ProcessCPUTime);
     let captured = Captured {
@@ -212,6 +214,7 @@ pub async fn run(
         ended,
         span: (began, end),
         captured_at: format_rfc3339_seconds(SystemTime::now()).to_string(),
+        gone: observer.of_the_gone(),
         detach_s,
         cpu_s,
     };

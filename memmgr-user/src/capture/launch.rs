@@ -68,14 +68,21 @@ impl Launch {
             LaunchError::Failed(io::Error::new(io::ErrorKind::InvalidInput, "no command was given"))
         })?;
         let shown = Safe::bytes(program.as_encoded_bytes());
-        let path = which::which(program).map_err(|_| LaunchError::NotFound(shown.clone()))?;
+        let path = which::which(program).map_err(|_| {
+            // A path that is there and is no program.
+            if program.as_encoded_bytes().contains(&b'/') && Path::new(program).exists() {
+                let denied = io::Error::from_raw_os_error(libc::EACCES);
+                return LaunchError::NotRunnable(shown.clone(), denied);
+            }
+            LaunchError::NotFound(shown.clone())
+        })?;
         let files = predict(&path).map_err(|e| LaunchError::NotRunnable(shown.clone(), e))?;
         let (told, tell) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
         let (wait, go) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
         let mut command = Command::new(&path);
         command.arg0(program).args(arguments);
         let (tell_fd, wait_fd, go_fd) = (tell.as_raw_fd(), wait.as_raw_fd(), go.as_raw_fd());
-        // SAFETY: between fork and exec only system calls are made: close, getpid, write, read. The descriptor
+        // SAFETY: between fork and exec only system calls are made: close, getpid, write, read, _exit. The descriptor
         // that is closed is the child's copy of one that nothing in the child uses.
         unsafe {
             command.pre_exec(move || {
@@ -89,7 +96,8 @@ impl Launch {
                 // Nothing to read means that memmgr gave up, or is gone.
                 match libc::read(wait_fd, (&raw mut byte).cast(), 1) {
                     1 => Ok(()),
-                    _ => Err(io::Error::from_raw_os_error(libc::ECANCELED)),
+                    // Nobody is left to be told.
+                    _ => libc::_exit(126),
                 }
             });
         }

@@ -115,7 +115,7 @@ pub struct CaptureFlags {
     /// Bytes of stack to copy where unwind tables are used: 4KiB to 64KiB
     #[arg(long, value_name = "BYTES", default_value = "16KiB", value_parser = values::stack_bytes)]
     pub stack_bytes: u32,
-    /// Size of the ring buffer between the kernel and memmgr [default: 8MiB, in exact mode 16MiB]
+    /// Size of the ring buffer between the kernel and memmgr [default: 8MiB, in exact mode 16MiB, for a command 64MiB]
     #[arg(long, value_name = "BYTES", value_parser = values::ring_bytes)]
     pub ring_bytes: Option<u32>,
     /// Show only outstanding blocks of at least this age
@@ -193,7 +193,7 @@ impl CaptureFlags {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct RenderFlags {
-    /// Write to this file, `-` for stdout; as often as wanted. The ending chooses the format: svg, json, folded, txt, pb.gz, speedscope.json, heaptrack, massif
+    /// Write to this file, `-` for stdout; as often as wanted. The ending chooses the format: html, svg, json, folded, txt, pb.gz, speedscope.json, heaptrack, massif
     #[arg(short, long, value_name = "FILE")]
     pub output: Vec<PathBuf>,
     /// The format of outputs whose name does not say: text, json, svg, folded, pprof, speedscope, heaptrack or massif

@@ -138,7 +138,7 @@ pub fn record(
     let (captured, target) =
         runtime.block_on(follow(roots, plan, session, &recorder, until, go))?;
     // Figures first: symbolizing takes a while, and the target goes on living.
-    let last = LastLook::take(roots, &target.dir);
+    let last = captured.gone.clone().unwrap_or_else(|| LastLook::take(roots, &target.dir));
     let modules = &captured.collector.modules;
     let symbols = symbolize(modules, plan.pid, &roots.proc, &captured.collector.stacks.addresses());
     let stack = stack_choice::describe(&captured.facts.stack, plan, modules);
@@ -173,7 +173,7 @@ async fn follow(
     // Said only now: who waits for this line may rely on every call from here on, and on Ctrl-C.
     let mut gone = Ok(());
     let counting = |session: &Session| {
-        eprintln!("{}", attached(plan, session));
+        eprintln!("{}", attached(plan, session, until));
         gone = go();
     };
     let captured =
@@ -184,13 +184,14 @@ async fn follow(
     Ok(captured?)
 }
 
-fn attached(plan: &CapturePlan, session: &Session) -> String {
+fn attached(plan: &CapturePlan, session: &Session, until: Until) -> String {
     let probes = session.plan.functions().len();
     let mode = match plan.selection {
         Selection::Exact => "every call".to_owned(),
         Selection::Sample { interval } => format!("a sample every {}", human_bytes(interval)),
     };
     let until = match plan.duration {
+        None if until == Until::Ended => "until it ends".to_owned(),
         Some(duration) => {
             format!("{} (Ctrl-C ends it early)", humantime::format_duration(duration))
         }

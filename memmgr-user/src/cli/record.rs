@@ -1,10 +1,15 @@
 //! `record`: a capture into a file, of a process or of a command that memmgr starts.
 
-use std::{os::unix::process::ExitStatusExt, path::PathBuf};
+use std::{
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
+use clap::{CommandFactory, error::ErrorKind};
 
 use memmgr::{
+    aggregate::Filter,
     capture::{CapturePlan, Session, launch::Launch},
     escape::Safe,
     recording::{Query, Recording},
@@ -13,14 +18,25 @@ use memmgr::{
 };
 
 use super::{
-    args::Record,
+    args::{Arguments, Record},
     capture::{Until, record},
     exit::CommandEnded,
 };
 
+/// Programs allocate most at their start: tens of thousands of blocks at once, each with its stack.
+const START_RING_BYTES: u32 = 64 << 20;
+
 /// Runs the verb.
 pub fn run(job: &Record) -> anyhow::Result<()> {
     let roots = Roots::default();
+    if job.output.as_deref() == Some(Path::new("-")) {
+        wrong_usage("a recording is a database and goes to a file: give -o FILE");
+    }
+    if job.capture.filter() != Filter::default() {
+        wrong_usage(
+            "a recording holds all blocks: give --min-age and --min-size to the verb that renders it",
+        );
+    }
     if job.command.is_empty() {
         let pid = job.capture.pid.context("name a process with -p PID, or a command behind --")?;
         let plan = job.capture.plan(Pid(pid));
@@ -29,7 +45,10 @@ pub fn run(job: &Record) -> anyhow::Result<()> {
         return say(&record(&roots, &plan, session, recording, Until::Interrupted, || Ok(()))?);
     }
     let launch = Launch::prepare(&job.command)?;
-    let plan = job.capture.plan(launch.pid);
+    let mut plan = job.capture.plan(launch.pid);
+    if job.capture.ring_bytes.is_none() {
+        plan.ring_bytes = START_RING_BYTES;
+    }
     let session = Session::attach(&roots, &plan, Some(&launch))?;
     let program = PathBuf::from(&job.command[0]);
     let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
@@ -50,6 +69,11 @@ pub fn run(job: &Record) -> anyhow::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Ends as clap does.
+fn wrong_usage(message: &str) -> ! {
+    Arguments::command().error(ErrorKind::ValueValidation, message).exit()
 }
 
 fn create(job: &Record, plan: &CapturePlan, name: &str) -> anyhow::Result<Recording> {

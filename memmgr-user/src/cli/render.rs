@@ -72,6 +72,7 @@ impl Destinations {
             color: false,
             width: None,
         };
+        let filed = !self.files.is_empty();
         for (path, format, output) in self.files {
             let on_stdout = output.is_stdout();
             output.commit(&render(format, &options)?)?;
@@ -89,6 +90,8 @@ impl Destinations {
         };
         let bytes = match (flags.json, flags.format) {
             (true, _) => render(Format::Json, &on_terminal)?,
+            // The format was that of the files.
+            (_, Some(_)) if filed => return Ok(()),
             (_, Some(format)) => render(format, &on_terminal)?,
             (_, None) => shown(&on_terminal)?,
         };
@@ -102,7 +105,7 @@ fn format_of(path: &Path, asked: Option<Format>, fallback: Format) -> anyhow::Re
         (Some(format), _) | (None, Some(format)) => Ok(format),
         (None, None) if path.extension().is_none() => Ok(fallback),
         (None, None) => anyhow::bail!(
-            "the ending of {} says no format: use .svg, .json, .folded or .txt, or give --format",
+            "the ending of {} says no format: use .html, .svg, .json, .folded, .txt, .pb.gz, .speedscope.json, .heaptrack or .massif, or give --format",
             Safe::bytes(path.as_os_str().as_encoded_bytes())
         ),
     }

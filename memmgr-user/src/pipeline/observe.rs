@@ -22,21 +22,46 @@ pub(super) struct Observed {
     documents: Documents,
 }
 
-pub(super) fn observe(roots: &Roots, session: &Session, standing: &Standing<'_>) -> Observed {
-    let dir = &session.target.dir;
-    let look = LastLook::brief(roots, dir);
-    let point = TimelinePoint {
-        t_s: standing.span.1.seconds_since(standing.span.0),
-        live_bytes: standing.collector.ledger.heap().live_bytes() as u64,
-        // A target that has just ended has no RSS.
-        rss_bytes: look.process.rss_bytes.unwrap_or(0),
-        cgroup_bytes: look.cgroup.as_ref().and_then(|cgroup| cgroup.usage_bytes),
-        swap_bytes: look.process.swap_bytes,
-        threads: look.process.threads,
-        descriptors: count_descriptors(dir),
-    };
-    let now = format_rfc3339_seconds(SystemTime::now()).to_string();
-    Observed { point, documents: ending::running(standing, now, look) }
+/// Looks at a target again and again, and remembers what it saw last: of a process that has ended the
+/// kernel says nothing any more, or nonsense (no memory, the root cgroup, one thread).
+#[derive(Default)]
+pub(super) struct Observer {
+    last: Option<(LastLook, Option<u64>)>,
+    gone: bool,
+}
+
+impl Observer {
+    pub(super) fn observe(
+        &mut self,
+        roots: &Roots,
+        session: &Session,
+        standing: &Standing<'_>,
+    ) -> Observed {
+        let dir = &session.target.dir;
+        let seen = (LastLook::brief(roots, dir), count_descriptors(dir));
+        self.gone = seen.0.process.rss_bytes.is_none();
+        let (look, descriptors) = match &self.last {
+            Some(last) if self.gone => last.clone(),
+            _ => seen,
+        };
+        self.last = Some((look.clone(), descriptors));
+        let point = TimelinePoint {
+            t_s: standing.span.1.seconds_since(standing.span.0),
+            live_bytes: standing.collector.ledger.heap().live_bytes() as u64,
+            rss_bytes: look.process.rss_bytes.unwrap_or(0),
+            cgroup_bytes: look.cgroup.as_ref().and_then(|cgroup| cgroup.usage_bytes),
+            swap_bytes: look.process.swap_bytes,
+            threads: look.process.threads,
+            descriptors,
+        };
+        let now = format_rfc3339_seconds(SystemTime::now()).to_string();
+        Observed { point, documents: ending::running(standing, now, look) }
+    }
+
+    /// What was seen last of a target that has ended.
+    pub(super) fn of_the_gone(self) -> Option<LastLook> {
+        self.last.filter(|_| self.gone).map(|(look, _)| look)
+    }
 }
 
 impl Observed {

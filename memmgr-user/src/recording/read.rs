@@ -8,10 +8,12 @@ use super::{
     outer_of,
     schema::{RecordingError, shown},
     series::{Bucket, MOST_WINDOWS, Series, cover},
+    write::totals,
 };
 use crate::{
-    aggregate::{Amount, Filter, SizeClass},
+    aggregate::{Amount, Filter, SizeClass, Sums},
     history::{StackHistory, Windows},
+    pipeline::Ended,
     report::{Frame, TimelinePoint, Totals},
     stacks::{Outer, StackHandle},
     track::Class,
@@ -62,7 +64,11 @@ pub struct Recorded {
     pub ended: bool,
     /// Whether the moment is the last of the recording.
     pub latest: bool,
-    /// Seconds since counting began.
+    /// Whether the moment is the one before the target ended, because it freed much as it ended.
+    pub before_exit: bool,
+    /// Seconds since counting began at the end of the recording.
+    pub recorded_s: f64,
+    /// And at the moment.
     pub duration_s: f64,
     /// Heap, anonymous mappings, mappings of files.
     pub totals: [Totals; 3],
@@ -121,7 +127,13 @@ impl Recording {
                 points.get(after).is_none_or(|point| asked - before < point.t_s - asked);
             Ok(if nearer_before { after } else { after + 1 } as u32)
         };
-        let intervals = query.until_s.map_or(Ok(points.len() as u32), moment)?;
+        let documents = self.documents()?;
+        let mut intervals = query.until_s.map_or(Ok(points.len() as u32), moment)?;
+        // What a program frees as it ends says nothing about what it held while it ran.
+        let before_exit = query.until_s.is_none()
+            && documents.target.ended == Ended::Exited.name()
+            && tears_down(&points);
+        intervals -= u32::from(before_exit);
         let since = query.since_s.map(moment).transpose()?;
         if intervals == 0 {
             let asked = query.until_s.unwrap_or(0.0);
@@ -133,6 +145,12 @@ impl Recording {
         let ends: Vec<f64> =
             buckets.iter().map(|bucket| points[bucket.end() as usize - 1].t_s).collect();
         let sites = self.sites().map_err(sqlite)?;
+        let min_size = query.filter.min_size;
+        let divided = |class: &SizeClass| class.min_bytes < min_size && min_size <= class.max_bytes;
+        if let Some((_, class)) = sites.iter().find(|(_, class)| divided(class)) {
+            let (from, to) = (class.min_bytes, class.max_bytes + 1);
+            return Err(RecordingError::Sizes(shown(&self.path), from, to));
+        }
         let born_after = since
             .map_or(0, |since| buckets.partition_point(|bucket| bucket.first() < since) as u32);
         let book_of = sites.iter().map(|(book, _)| *book).collect();
@@ -154,12 +172,18 @@ impl Recording {
         });
         let frames = self.frames().map_err(sqlite)?;
         let latest = intervals as usize == points.len();
+        let totals = match since {
+            Some(_) => totals_of(&stacks),
+            None => std::mem::take(&mut totals[intervals as usize - 1]),
+        };
         Ok(Recorded {
-            documents: self.documents()?,
+            documents,
+            before_exit,
+            recorded_s: last,
             ended: self.ended().map_err(sqlite)?,
             latest,
             duration_s: end_s,
-            totals: std::mem::take(&mut totals[intervals as usize - 1]),
+            totals,
             windows: if since.is_some() {
                 Windows::default()
             } else {
@@ -320,6 +344,29 @@ fn walk(nodes: &[(u32, Address)], mut node: u32) -> Option<(Vec<Address>, Outer)
 
 /// Handles below this are roots.
 const ROOTS: u32 = Outer::NotKept as u32 + 1;
+
+/// Sums of what is shown, for a span of time that no running total covers.
+fn totals_of(stacks: &[StackRecord]) -> [Totals; 3] {
+    Class::ALL.map(|class| {
+        let mut sums = Sums::default();
+        for stack in stacks.iter().filter(|stack| stack.class == class) {
+            sums.alloc_count += stack.allocated.count;
+            sums.alloc_bytes += stack.allocated.bytes;
+            sums.free_count += stack.allocated.count - stack.live.count;
+            sums.free_bytes += stack.allocated.bytes - stack.live.bytes;
+        }
+        sums.peak_live_bytes = sums.live_bytes();
+        totals(sums)
+    })
+}
+
+/// Whether a target that ended gave back a good part of what it held while it ended.
+fn tears_down(points: &[TimelinePoint]) -> bool {
+    match points {
+        [.., before, last] => last.live_bytes < before.live_bytes / 10 * 9,
+        _ => false,
+    }
+}
 
 fn windows(points: &[TimelinePoint], intervals: u32, window: u32) -> Windows {
     let ends = (0..intervals.div_ceil(window))

@@ -75,6 +75,11 @@ pub enum RecordingError {
         "the single intervals of {0} before {1:.0} s were merged to save room: give an earlier time that is a multiple of {2} intervals, or 0s"
     )]
     Merged(Safe, f64, u32),
+    /// A size that divides a class.
+    #[error(
+        "{0} keeps sizes by classes, of which one is from {1} to {2} bytes: give --min-size {1} or {2}"
+    )]
+    Sizes(Safe, u64, u64),
     /// The place is full.
     #[error("{0} cannot be written: no space is left; what was recorded until then is in it")]
     Full(Safe),

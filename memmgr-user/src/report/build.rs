@@ -1,5 +1,9 @@
 //! A moment of a recording → [`Report`]. Pure.
 
+use std::time::Duration;
+
+use humantime::{format_rfc3339_seconds, parse_rfc3339};
+
 use crate::{
     aggregate::Filter as Shown,
     judge::{growth, lifetime},
@@ -10,7 +14,8 @@ use crate::{
 };
 
 use super::{
-    Age, Filter, Module, Process, Reconciliation, Report, SCHEMA, SizeClass, Stack, shares,
+    Age, Filter, Module, NotCovered, Process, Reconciliation, Report, SCHEMA, SizeClass, Stack,
+    shares,
 };
 
 /// Makes the report. `late` are frames of addresses that the recording has none of.
@@ -55,14 +60,29 @@ pub fn build(recorded: &Recorded, late: &Symbols, shown: Shown) -> Report {
                 .to_owned(),
         );
     }
+    if recorded.before_exit {
+        report.target.not_covered.push(NotCovered {
+            what: "what the target freed while it ended".to_owned(),
+            why: format!(
+                "figures are as of {:.1} s, when it still ran, because most of it would be gone at its end; {:.1} s is the end",
+                recorded.duration_s, recorded.recorded_s
+            ),
+        });
+    } else if !recorded.latest {
+        "moment".clone_into(&mut report.target.ended);
+    }
     if !recorded.latest {
-        as_of_then(&mut report);
+        as_of_then(&mut report, recorded.recorded_s - recorded.duration_s);
     }
     report
 }
 
-/// An earlier moment: what is known for the end only is taken out.
-fn as_of_then(report: &mut Report) {
+/// A moment so many seconds before the end: what is known for the end only is taken out.
+fn as_of_then(report: &mut Report, before_s: f64) {
+    if let Ok(end) = parse_rfc3339(&report.captured_at) {
+        let then = end - Duration::from_secs_f64(before_s.max(0.0));
+        report.captured_at = format_rfc3339_seconds(then).to_string();
+    }
     let Some(then) = report.timeline.last() else { return };
     report.process = Process {
         rss_bytes: Some(then.rss_bytes),
@@ -76,7 +96,6 @@ fn as_of_then(report: &mut Report) {
         cgroup.events.clear();
         cgroup.pressure = None;
     }
-    report.host.available_bytes = None;
     report.host.pressure = None;
     report.reconciliation = Reconciliation {
         explanation: vec![

@@ -7,7 +7,10 @@ use crate::{
     track::Class, units::Address,
 };
 
-use super::{StackChoice, account, account::Standing, last_look::LastLook, reconcile::reconcile};
+use super::{
+    Reconciliation, StackChoice, account, account::Standing, last_look::LastLook,
+    reconcile::reconcile,
+};
 
 /// As of an interval.
 pub fn running(standing: &Standing<'_>, now: String, look: LastLook) -> Documents {
@@ -23,6 +26,19 @@ pub fn ended(
     symbols: &Symbols,
     last: LastLook,
 ) -> Documents {
+    let reconciliation = if captured.gone.is_some() {
+        let explanation = "The target has ended: what explained its RSS could not be read any more. Its other figures \
+                           are those of the last interval.";
+        Reconciliation { explanation: vec![explanation.to_owned()], ..Reconciliation::default() }
+    } else {
+        explained(captured, symbols, &last)
+    };
+    let collector = account::collector(captured);
+    let common = common(standing, stack, captured.captured_at.clone(), last);
+    Documents { reconciliation, collector, ..common }
+}
+
+fn explained(captured: &Captured, symbols: &Symbols, last: &LastLook) -> Reconciliation {
     let live_bytes = captured.collector.ledger.heap().live_bytes() as u64;
     let own = own_mappings(captured, symbols);
     let mut reconciliation =
@@ -33,9 +49,7 @@ pub fn ended(
             last.stack_pointers.unknown
         ));
     }
-    let collector = account::collector(captured);
-    let common = common(standing, stack, captured.captured_at.clone(), last);
-    Documents { reconciliation, collector, ..common }
+    reconciliation
 }
 
 fn common(standing: &Standing<'_>, stack: StackChoice, now: String, look: LastLook) -> Documents {

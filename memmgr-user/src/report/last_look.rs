@@ -12,7 +12,7 @@ use crate::source::{
 use super::{Cgroup, Host, Process};
 
 /// What is read once, the costly files included. A target that is gone has none.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub struct LastLook {
     /// The target's own figures.
     pub process: Process,

@@ -69,6 +69,8 @@ fn head(page: &mut Page, report: &Report) {
         "" | "duration" => "",
         "interrupted" => ", interrupted by the user",
         "exited" => ", until the target exited",
+        "moment" => ", a moment of a longer recording",
+        "unfinished" => ", a recording that was not ended",
         "exec" => ", until the target executed another program",
         other => &format!(", ended: {other}"),
     };

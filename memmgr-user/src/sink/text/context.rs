@@ -12,6 +12,12 @@ pub(super) fn resident(page: &mut Page, report: &Report) {
         return;
     }
     page.heading("Resident memory");
+    if lines.rss_bytes == 0 {
+        for sentence in &lines.explanation {
+            page.paragraph(2, Style::Dim, sentence.as_str());
+        }
+        return;
+    }
     // What is outstanding may be untouched or swapped out: only the part that can be resident is a share of RSS.
     let others = lines.allocator_retained_bytes
         + lines.own_mappings_bytes
