@@ -55,18 +55,19 @@ pub(super) fn verdict(page: &mut Page, report: &Report, most: usize) {
 fn headline(page: &mut Page, report: &Report) {
     let mut grave = report.findings.iter().filter(|finding| finding.severity != "info");
     if let Some(first) = grave.next() {
-        let mut text = format!("{}: {}", first.severity, subject(first));
-        if first.growth_bytes_per_s > 0.0 {
-            let rate = human_bytes(first.growth_bytes_per_s.round() as u64);
-            text.push_str(&format!(" grows by {rate}/s"));
-        }
-        if let Some(seconds) = first.time_to_limit_s {
-            text.push_str(&format!("; the limit is reached in {}", words::span(seconds)));
-        }
-        match grave.count() {
-            0 => text.push('.'),
-            more => text.push_str(&format!(" (and {more} more).")),
-        }
+        let grows = if first.growth_bytes_per_s > 0.0 {
+            format!(" grows by {}/s", human_bytes(first.growth_bytes_per_s.round() as u64))
+        } else {
+            String::new()
+        };
+        let until = first.time_to_limit_s.map_or(String::new(), |seconds| {
+            format!("; the limit is reached in {}", words::span(seconds))
+        });
+        let more = match grave.count() {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        let text = format!("{}: {}{grows}{until}{more}.", first.severity, subject(first));
         return page.paragraph(2, severity_style(&first.severity), text);
     }
     let text = match (report.windows_s.is_empty(), report.capture.complete) {
