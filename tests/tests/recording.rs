@@ -78,6 +78,10 @@ fn a_command_is_captured_from_its_first_allocation_to_its_exit_code() {
         assert!(report.capture.complete, "{:?}", report.capture.loss);
         assert_eq!(report.target.comm, "holds-more-and-");
         assert_eq!(report.target.ended, "exited");
+        // Its figures are those of the last interval, not those of a zombie.
+        assert!(report.process.rss_bytes.is_some_and(|bytes| bytes > 500_000));
+        let last = report.timeline.last().expect("a timeline");
+        assert!(last.rss_bytes > 500_000 && last.descriptors.is_some_and(|count| count >= 3));
         assert_eq!(held_by(&report, "hold_one"), (160, 160 * SIZE), "{kind}");
         if kind == "dwarf" {
             assert_eq!(held_by(&report, "hold_before_main"), (10, 10 * SIZE));

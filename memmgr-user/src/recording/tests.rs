@@ -115,6 +115,7 @@ proptest! {
         let since = until / 2;
         let between = recording.read(&Query { since_s: Some(f64::from(since)), ..query }).unwrap();
         prop_assert_eq!(shown(&between), truth(&lives, since, until));
+        prop_assert_eq!(between.totals[0].live_bytes, truth(&lives, since, until).values().sum::<u64>());
         let old = Filter { min_age_s: f64::from(until - since), min_size: 0 };
         // Whoever is asked for old blocks of the whole recording gets none that is younger.
         let old = shown(&recording.read(&Query { filter: old, ..query }).unwrap());
@@ -224,6 +225,44 @@ fn an_unfinished_recording_is_whole_up_to_its_last_interval() {
     let left = Recording::open(&copies.join("r.db")).unwrap().read(&Query::default()).unwrap();
     assert_eq!(shown(&left), truth(&some_lives(), 0, 23));
     assert_eq!((left.duration_s, left.ended), (23.0, false));
+}
+
+#[test]
+fn sizes_within_a_class_are_refused() {
+    let mut recording = Recording::in_memory(1).unwrap();
+    recorded(&mut recording, &some_lives(), 10);
+    let at_least = |min_size| {
+        recording.read(&Query { filter: Filter { min_age_s: 0.0, min_size }, ..Query::default() })
+    };
+    // The sizes are 100 to 299.
+    assert!(message(at_least(200)).contains("give --min-size 128 or 256"));
+    let large: u64 =
+        at_least(256).unwrap().stacks().iter().map(|stack| stack.live.bytes as u64).sum();
+    let mut lives = some_lives();
+    lives.retain(|life| life.size >= 256);
+    assert_eq!(large, truth(&lives, 0, 10).values().sum::<u64>());
+}
+
+/// What a program frees as it ends is not what it held.
+#[test]
+fn the_end_of_a_target_is_not_its_last_interval() {
+    let ends = |freed_at_the_end: bool, ended: &str| {
+        let mut recording = Recording::in_memory(1).unwrap();
+        let mut lives = some_lives();
+        for life in &mut lives {
+            life.born %= 9;
+            life.dies = freed_at_the_end.then_some(9);
+        }
+        recorded(&mut recording, &lives, 10);
+        let mut ending = Ending::default();
+        ended.clone_into(&mut ending.documents.target.ended);
+        recording.finish(&ending).unwrap();
+        let recorded = recording.read(&Query::default()).unwrap();
+        (recorded.before_exit, recorded.duration_s, recorded.recorded_s)
+    };
+    assert_eq!(ends(true, "exited"), (true, 9.0, 10.0));
+    assert_eq!(ends(true, "duration"), (false, 10.0, 10.0));
+    assert_eq!(ends(false, "exited"), (false, 10.0, 10.0));
 }
 
 #[test]
