@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, builder::ArgPredicate};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use memmgr::{
     aggregate::Filter,
@@ -90,6 +90,9 @@ pub struct Job {
     pub render: RenderFlags,
 }
 
+/// How long a process is captured when nobody says.
+const USUAL_DURATION: Duration = Duration::from_secs(30);
+
 /// Capture flags.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Capture")]
@@ -97,9 +100,9 @@ pub struct CaptureFlags {
     /// The process to attach to
     #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..))]
     pub pid: Option<u32>,
-    /// How long to capture; 0 is until Ctrl-C
-    #[arg(short, long, value_name = "TIME", default_value = "30s", default_value_if("command", ArgPredicate::IsPresent, "0"), value_parser = values::time)]
-    pub duration: Duration,
+    /// How long to capture; 0 is until Ctrl-C [default: 30s, for a command until it ends]
+    #[arg(short, long, value_name = "TIME", value_parser = values::time)]
+    pub duration: Option<Duration>,
     /// Every call, or Poisson sampling by bytes
     #[arg(long, value_enum, default_value_t = ModeFlag::Sample)]
     pub mode: ModeFlag,
@@ -174,7 +177,7 @@ impl CaptureFlags {
                 ModeFlag::Exact => 16 << 20,
                 ModeFlag::Sample => 8 << 20,
             }),
-            duration: (!self.duration.is_zero()).then_some(self.duration),
+            duration: Some(self.duration.unwrap_or(USUAL_DURATION)).filter(|d| !d.is_zero()),
             interval: self.interval,
             filter: self.filter(),
             allocators: self.allocator.clone(),

@@ -49,6 +49,9 @@ pub fn run(job: &Record) -> anyhow::Result<()> {
     if job.capture.ring_bytes.is_none() {
         plan.ring_bytes = START_RING_BYTES;
     }
+    if job.capture.duration.is_none() {
+        plan.duration = None;
+    }
     let session = Session::attach(&roots, &plan, Some(&launch))?;
     let program = PathBuf::from(&job.command[0]);
     let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();

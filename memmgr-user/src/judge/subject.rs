@@ -150,10 +150,11 @@ pub fn subject(stack: &Stack) -> Option<&Frame> {
 fn is_runtime(frame: &Frame) -> bool {
     let module = frame.module.as_deref().unwrap_or_default();
     let file = module.rsplit('/').next().unwrap_or_default();
-    // `getline` of <stdio.h> is compiled into its callers.
-    let from_header = frame.inlined
-        && frame.file.as_deref().is_some_and(|file| file.starts_with("/usr/include/"));
-    from_header
+    // `getline` of <stdio.h> is compiled into its callers, and Rust's standard library into every program.
+    let file_begins =
+        |begin: &str| frame.file.as_deref().is_some_and(|file| file.starts_with(begin));
+    (frame.inlined && file_begins("/usr/include/"))
+        || file_begins("/rustc/")
         || frame.function.as_deref().is_some_and(is_runtime_function)
         || RUNTIMES.iter().any(|runtime| file.starts_with(runtime))
 }
@@ -234,6 +235,7 @@ mod tests {
         };
         for (file, expected) in [
             ("/usr/include/x86_64-linux-gnu/bits/stdio.h", "read_line"),
+            ("/rustc/5980/library/alloc/src/alloc.rs", "read_line"),
             ("/opt/shop/src/stdio.h", "getline"),
         ] {
             let stack = inlined(file);
