@@ -73,7 +73,9 @@ impl<'a> Case<'a> {
         let unknown = self.report.capture.loss.unknown_free;
         self.report.capture.mode == "exact"
             && grew >= 4 << 20
+            && unknown > 0
             && unknown * 2 >= self.report.totals.live_count
+            && self.report.timeline.iter().all(|point| point.rss_bytes > 0)
             && timeline::rise(self.report, |point| Some(point.rss_bytes))
                 .is_some_and(|rss| rss * 4.0 < grew as f64)
     }
@@ -128,7 +130,7 @@ pub(super) fn sentences(case: &Case, finding: &Finding) -> Vec<String> {
             human_count(case.live_count),
         ));
         said.push(freed(case));
-        said.extend(thirds(&case.kept));
+        said.extend(thirds(&case.kept, &report.windows_s));
     }
     if let Some(oldest) =
         case.stacks.iter().filter_map(|s| s.age_s.as_ref()).map(|age| age.max).reduce(f64::max)
@@ -168,18 +170,26 @@ fn freed(case: &Case) -> String {
 }
 
 /// When the survivors were born.
-fn thirds(kept: &[u64]) -> Option<String> {
+fn thirds(kept: &[u64], ends_s: &[f64]) -> Option<String> {
     let whole: u64 = kept.iter().sum();
-    let third = kept.len() / 3;
-    if whole == 0 || third == 0 {
+    let end = *ends_s.last()?;
+    if whole == 0 || ends_s.len() < 3 {
         return None;
     }
-    let share = |part: &[u64]| part.iter().sum::<u64>() as f64 * 100.0 / whole as f64;
+    let mut shares = [0.0; 3];
+    let mut begin = 0.0;
+    for (bytes, window_end) in kept.iter().zip(ends_s) {
+        // A window that reaches over a border counts to both sides of it.
+        for (third, share) in shares.iter_mut().enumerate() {
+            let (from, to) = (end / 3.0 * third as f64, end / 3.0 * (third + 1) as f64);
+            let within = (window_end.min(to) - f64::max(begin, from)).max(0.0);
+            *share += *bytes as f64 * within / f64::max(window_end - begin, f64::MIN_POSITIVE);
+        }
+        begin = *window_end;
+    }
+    let [first, second, last] = shares.map(|share| share * 100.0 / whole as f64);
     Some(format!(
-        "Of these bytes {:.0} % were allocated in the first third of the capture, {:.0} % in the second and {:.0} % in the last.",
-        share(&kept[..third]),
-        share(&kept[third..kept.len() - third]),
-        share(&kept[kept.len() - third..])
+        "Of these bytes {first:.0} % were allocated in the first third of the capture, {second:.0} % in the second and {last:.0} % in the last."
     ))
 }
 
@@ -297,5 +307,21 @@ pub(super) fn seconds(seconds: f64) -> String {
         format!("{seconds:.0} s")
     } else {
         format!("{seconds:.1} s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_even_leak_is_spread_evenly() {
+        for windows in 6..=64 {
+            let ends_s: Vec<f64> = (1..=windows).map(f64::from).collect();
+            let said = thirds(&vec![100; ends_s.len()], &ends_s).unwrap();
+            assert_eq!(said.matches("33 %").count(), 3, "{windows}: {said}");
+        }
+        let said = thirds(&[0, 0, 0, 0, 0, 90], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
+        assert!(said.contains("0 % in the second and 100 % in the last"), "{said}");
     }
 }

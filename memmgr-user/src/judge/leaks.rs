@@ -9,7 +9,7 @@ use super::{
     life_table::Reached,
     own::is_judged,
     severity::{SURE, grade_at},
-    subject::subject,
+    subject::{name_of, subject},
     survivors::Survivors,
 };
 
@@ -28,7 +28,7 @@ const EXPLAINED: f64 = 0.33;
 
 /// Findings with the indices of the stacks that each is about, in no order.
 pub(super) fn findings(report: &Report) -> Vec<(Finding, Vec<usize>)> {
-    let mut groups: BTreeMap<(&str, &str, &str), Vec<usize>> = BTreeMap::new();
+    let mut groups: BTreeMap<(&str, &str, String), Vec<usize>> = BTreeMap::new();
     let mut nameless = Vec::new();
     for (at, stack) in report.stacks.iter().enumerate() {
         let grew = stack
@@ -40,9 +40,8 @@ pub(super) fn findings(report: &Report) -> Vec<(Finding, Vec<usize>)> {
         }
         match subject(stack) {
             Some(frame) => {
-                let function = frame.function.as_deref().unwrap_or_default();
                 let module = frame.module.as_deref().unwrap_or_default();
-                groups.entry((&stack.class, module, function)).or_default().push(at);
+                groups.entry((&stack.class, module, name_of(frame))).or_default().push(at);
             }
             None => nameless.push(vec![at]),
         }
@@ -175,7 +174,7 @@ fn leak(
     let mut finding = Finding {
         kind: "leak".to_owned(),
         stack_id: Some(first.id),
-        subject: subject(first).and_then(|frame| frame.function.clone()),
+        subject: subject(first).map(name_of),
         shape: if confidence >= SURE { "linear".to_owned() } else { growth.shape.clone() },
         confidence,
         growth_bytes_per_s: rate,

@@ -6,6 +6,7 @@
 //!         └ lifetime ─┴→ report ─ judge → findings
 //! ```
 
+mod doubt;
 mod evidence;
 mod leaks;
 mod life_table;
@@ -31,6 +32,7 @@ mod shape_tests;
 #[cfg(test)]
 mod tests;
 
+pub use doubt::doubt;
 pub use lifetime::lifetime;
 pub use severity::SURE;
 pub use shape::growth;

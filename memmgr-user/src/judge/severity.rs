@@ -10,6 +10,8 @@ const CERTAIN: f64 = 0.75;
 const SOON_S: f64 = 3600.0;
 /// Growth that is critical whatever the room, in bytes a second.
 const FAST: f64 = (8 << 20) as f64;
+/// A limit that is further away than a year says nothing.
+const A_YEAR_S: f64 = 365.0 * 86_400.0;
 /// A limit that is reached within ten minutes is as urgent as it gets, ...
 const URGENT_S: f64 = 600.0;
 /// ... and one that is a quarter of a year away as little.
@@ -42,7 +44,7 @@ pub(super) fn grade_at(finding: &mut Finding, report: &Report, due: bool, rate: 
     finding.time_to_limit_s = (rate > 0.0)
         .then(|| room_bytes(report).map(|room| room as f64 / rate))
         .flatten()
-        .filter(|seconds| seconds.is_finite());
+        .filter(|seconds| *seconds < A_YEAR_S);
     let soon = finding.time_to_limit_s.is_some_and(|seconds| seconds < SOON_S) || rate >= FAST;
     let severity = match (due && finding.confidence >= SURE, soon) {
         (true, true) if finding.confidence >= CERTAIN => "critical",
@@ -91,7 +93,7 @@ mod tests {
     #[test]
     fn grades() {
         let mib = f64::from(1 << 20);
-        check(1.0, 16.0, None, "warning 50 536870912 s");
+        check(1.0, 16.0, None, "warning 50 never");
         check(1.0, 100_000.0, None, "warning 74 85899 s");
         check(1.0, 4.0 * mib, None, "critical 94 2048 s");
         check(0.7, 4.0 * mib, None, "warning 65 2048 s");

@@ -78,7 +78,7 @@ pub(super) fn spread(grew: &[f64], chances: &[f64]) -> Spread {
 
 /// The trend test of Laplace for events in time: about standard normal when they come at a constant rate,
 /// negative when they come early.
-fn laplace(events: &[f64]) -> f64 {
+pub(super) fn laplace(events: &[f64]) -> f64 {
     let total: f64 = events.iter().sum();
     let middle = events.len() as f64 / 2.0;
     let mean = events.iter().enumerate().map(|(at, n)| n * (at as f64 + 0.5)).sum::<f64>() / total;

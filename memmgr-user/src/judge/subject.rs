@@ -142,9 +142,31 @@ const WRAPPERS: [&str; 16] = [
 
 /// The frame of the function to look at. When everything on the stack is a runtime's, the outermost frame
 /// with a name; nothing when no frame has one.
+///
+/// A frame without a name is passed over for its caller in the same file, of which most names are known,
+/// but not for one in another file: a stripped program is not the fault of the library that called it.
 pub fn subject(stack: &Stack) -> Option<&Frame> {
+    let mut own = stack.frames.iter().filter(|frame| frame.module.is_some() && !is_runtime(frame));
     let mut named = stack.frames.iter().filter(|frame| frame.function.is_some());
-    named.clone().find(|frame| !is_runtime(frame)).or_else(|| named.next_back())
+    let first_named = named.clone().find(|frame| !is_runtime(frame));
+    match (own.next(), first_named) {
+        (Some(nameless), named)
+            if nameless.function.is_none()
+                && named.is_none_or(|named| named.module != nameless.module) =>
+        {
+            Some(nameless)
+        }
+        (_, Some(named)) => Some(named),
+        (_, None) => named.next_back(),
+    }
+}
+
+/// What to call the function of a frame: its name, else the file and where in it.
+pub fn name_of(frame: &Frame) -> String {
+    frame.function.clone().unwrap_or_else(|| {
+        let module = frame.module.as_deref().unwrap_or_default();
+        format!("{}+{:#x}", module.rsplit('/').next().unwrap_or_default(), frame.address)
+    })
 }
 
 fn is_runtime(frame: &Frame) -> bool {
@@ -217,6 +239,36 @@ mod tests {
         };
         let stack = Stack { frames: frames.iter().map(frame).collect(), ..Stack::default() };
         assert_eq!(subject(&stack).and_then(|frame| frame.function.as_deref()), expected);
+    }
+
+    #[test]
+    fn a_stripped_program_is_not_its_librarys_fault() {
+        let frame = |function: &str, module: &str| Frame {
+            function: (!function.is_empty()).then(|| function.to_owned()),
+            module: Some(module.to_owned()),
+            address: 0x11d1c,
+            ..Frame::default()
+        };
+        for (frames, expected) in [
+            (
+                vec![
+                    ("malloc", "/lib/libc.so.6"),
+                    ("", "/usr/bin/memcached"),
+                    ("event_base_loop", "/lib/libevent.so"),
+                ],
+                "memcached+0x11d1c",
+            ),
+            (
+                vec![("", "/usr/bin/python3"), ("PyByteArray_Resize", "/usr/bin/python3")],
+                "PyByteArray_Resize",
+            ),
+            (vec![("", "/usr/bin/service"), ("main", "/usr/bin/service")], "main"),
+        ] {
+            let frames =
+                frames.into_iter().map(|(function, module)| frame(function, module)).collect();
+            let stack = Stack { frames, ..Stack::default() };
+            assert_eq!(subject(&stack).map(name_of).as_deref(), Some(expected));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::history::StackHistory;
 use super::{
     life_table::{LifeTable, Reached, seen_share},
     shape::{Trend, enough_windows},
-    spread::{Spread, spread},
+    spread::{Spread, laplace, spread},
     statistics::theil_sen,
 };
 
@@ -32,6 +32,11 @@ pub(super) struct Survivors {
 const CHANGED: f64 = 6.0;
 /// Of so many blocks born in the first window some must stay when most of the later ones do.
 const CROWD: f64 = 5.0;
+
+/// With fewer blocks than this, ...
+const FEW: f64 = 8.0;
+/// ... most of them early, in standard errors, there is no telling a leak from a pool.
+const FRONT: f64 = -1.3;
 
 impl Survivors {
     /// Reads them from a history of `windows` windows.
@@ -89,6 +94,10 @@ impl Survivors {
             return None;
         };
         let seen = sum(&self.seen[mature.clone()]);
+        if seen < FEW && laplace(&self.seen[mature.clone()]) < FRONT {
+            // A handful of large blocks, most of them early: a pool that fills.
+            return None;
+        }
         let enough = if self.exact { 1.0 - 1.0 / (1.0 + seen) } else { 1.0 - 1.0 / seen.sqrt() };
         // Had the blocks lived for about a capture, would one have been seen to die?
         let immortal = 1.0 - (-self.old.watched / windows as f64).exp();

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::columns::{Functions, Stacks};
 use super::strings::Strings;
 use crate::escape::is_hostile;
+use crate::judge;
 use crate::report::{
     Capture, Cgroup, Collector, Finding, Host, Module, Process, Reconciliation, Report, SizeClass,
     Suppression, Target, TimelinePoint, Totals,
@@ -22,6 +23,8 @@ pub(super) struct Data<'a> {
     class: &'static str,
     /// `complete`, or what was lost, in a few words.
     completeness: String,
+    /// Why no finding may mean little.
+    doubt: Option<String>,
     losses: Vec<Loss>,
     report: Figures<'a>,
     stacks: Stacks,
@@ -73,6 +76,7 @@ impl<'a> Data<'a> {
             metric: options.metric.name(),
             class: options.class.name(),
             completeness: loss::in_short(&report.capture),
+            doubt: judge::doubt(report),
             losses: loss::causes(&report.capture.loss)
                 .into_iter()
                 .map(|cause| Loss { count: cause.count, what: cause.what, effect: cause.effect })

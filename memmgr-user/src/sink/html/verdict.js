@@ -23,7 +23,7 @@ function verdictSection(section) {
 }
 
 const headlineClass = (grave) =>
-  grave.some((finding) => finding.severity === "critical") ? "critical" : grave.length > 0 ? "warning" : judged && report.capture.complete ? "good" : "";
+  grave.some((finding) => finding.severity === "critical") ? "critical" : grave.length > 0 ? "warning" : judged && report.capture.complete && !data.doubt ? "good" : "";
 
 function headline(grave) {
   const [first] = grave;
@@ -35,6 +35,7 @@ function headline(grave) {
   }
   if (!judged) return "Not judged: the report holds no course over time.";
   const remarks = report.findings.length > 0 ? `; ${counted(report.findings.length, "remark")}` : "";
+  if (data.doubt) return `No leak found${remarks}, but little was seen.`;
   return report.capture.complete
     ? [el("span", { "aria-hidden": "true" }, "✓ "), `No leak found${remarks}.`]
     : `No leak found in what was seen${remarks}.`;
@@ -48,6 +49,7 @@ const about = (finding) =>
 /** What the figures cannot be trusted for. */
 function qualification() {
   const words = [];
+  if (data.doubt && report.findings.every((finding) => finding.severity === "info")) words.push(el("p", { class: "qualified" }, data.doubt));
   if (!report.capture.complete) {
     words.push(el("p", { class: "qualified" }, el("b", {}, "Not all was seen: "), `${data.completeness.replace(/^incomplete: /, "")}. What that means for the figures is under `, el("a", { href: "#loss" }, "what was lost"), "."));
   }

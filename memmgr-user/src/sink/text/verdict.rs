@@ -1,6 +1,7 @@
 //! What memmgr makes of the figures: one line first, then every finding with its evidence.
 
 use super::page::{Page, Style};
+use crate::judge::doubt;
 use crate::report::{Finding, Report};
 use crate::sink::words;
 use crate::units::human_bytes;
@@ -72,10 +73,14 @@ fn headline(page: &mut Page, report: &Report) {
     }
     let text = match (report.windows_s.is_empty(), report.capture.complete) {
         (true, _) => "Not judged: the report holds no course over time.",
+        (false, true) if doubt(report).is_some() => "No leak found, but little was seen.",
         (false, true) => "No leak found.",
         (false, false) => "No leak found in what was seen.",
     };
     page.paragraph(2, Style::Bold, text);
+    if let Some(doubt) = doubt(report) {
+        page.paragraph(2, Style::Warn, doubt);
+    }
 }
 
 fn finding(page: &mut Page, finding: &Finding) {

@@ -1,0 +1,59 @@
+//! Why "no leak found" may not be well founded.
+
+use crate::report::Report;
+
+/// Growth over fewer windows cannot be told from start-up.
+const LEAST_WINDOWS: usize = 6;
+/// Fewer samples than this miss leaks that matter.
+const LEAST_SAMPLES: u64 = 30;
+
+/// What speaks against a verdict without findings, and what to do about it, in a sentence; `None` when
+/// enough was seen, or when the report was not judged at all.
+pub fn doubt(report: &Report) -> Option<String> {
+    let windows = report.windows_s.len();
+    if windows == 0 {
+        return None;
+    }
+    if windows < LEAST_WINDOWS {
+        return Some(format!(
+            "Counted for {:.1} s in {windows} interval{}: too short to tell growth from start-up; capture for at least 30s.",
+            report.duration_s,
+            if windows == 1 { "" } else { "s" },
+        ));
+    }
+    let samples = report.totals.alloc_bytes.checked_div(report.capture.sample_interval_bytes)?;
+    (samples < LEAST_SAMPLES).then(|| {
+        format!(
+            "Only about {samples} samples were taken: a slow leak shows in none of them; --mode exact sees every call."
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(windows: u32, interval: u64, alloc_bytes: u64, expected: Option<&str>) {
+        let mut report = Report {
+            windows_s: (1..=windows).map(f64::from).collect(),
+            duration_s: f64::from(windows),
+            ..Report::default()
+        };
+        report.capture.sample_interval_bytes = interval;
+        report.totals.alloc_bytes = alloc_bytes;
+        match (doubt(&report), expected) {
+            (Some(said), Some(part)) => assert!(said.contains(part), "{said}"),
+            (said, expected) => assert_eq!(said.as_deref(), expected),
+        }
+    }
+
+    #[test]
+    fn little_was_seen() {
+        check(0, 0, 0, None);
+        check(3, 0, 1 << 30, Some("for 3.0 s in 3 intervals: too short"));
+        check(30, 0, 100, None);
+        check(30, 1 << 19, 4 << 19, Some("Only about 4 samples"));
+        check(30, 1 << 19, 100 << 19, None);
+    }
+}
