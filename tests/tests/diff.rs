@@ -135,7 +135,7 @@ fn trouble_is_one_line_and_leaves_nothing() {
     write(directory.path(), "newer.json", &newer);
     for (arguments, code, words) in [
         (&["a.json", "missing.json"][..], 1, "cannot read missing.json"),
-        (&["a.json", "half.json"], 1, "half.json is no report of memmgr"),
+        (&["a.json", "half.json"], 1, "half.json is neither a recording nor a report of memmgr"),
         (&["newer.json", "a.json"], 1, "newer.json has the schema memmgr.report/9"),
         (&["a.json", "b.json", "-o", "x.folded"], 1, "take one of: text, json, svg"),
         (&["a.json", "b.json", "--format", "folded"], 1, "take one of: text, json, svg"),
