@@ -185,10 +185,7 @@ impl Ledger {
                 book.low_bytes = book.low_bytes.min(book.live_bytes);
             }
             Direction::Freed | Direction::Replaced => {
-                match site.freed.iter_mut().find(|(of, _)| *of == age) {
-                    Some((_, freed)) => freed.add(amount),
-                    None => site.freed.push((age, amount)),
-                }
+                add_freed(&mut site.freed, age, amount);
                 book.live_bytes -= delta.bytes;
                 if delta.direction == Direction::Freed {
                     book.low_bytes = book.low_bytes.min(book.live_bytes);
@@ -216,9 +213,11 @@ impl Ledger {
         let sites = self.touched_sites.drain(..).map(|index| {
             let site = &mut self.sites[index as usize];
             site.touched = false;
-            let mut freed = std::mem::take(&mut site.freed);
-            freed.sort_unstable_by_key(|(age, _)| *age);
-            SiteDelta { site: index, allocated: std::mem::take(&mut site.allocated), freed }
+            SiteDelta {
+                site: index,
+                allocated: std::mem::take(&mut site.allocated),
+                freed: std::mem::take(&mut site.freed),
+            }
         });
         let dips = self.touched_books.drain(..).map(|index| {
             let book = &mut self.books[index as usize];
@@ -257,6 +256,15 @@ impl Ledger {
         self.new_sites.push((book, size_class));
         self.site_of.insert((class, stack, size_class), index);
         index
+    }
+}
+
+/// Adds to what was freed at this age. A cache that is emptied frees blocks of every age at once: the list
+/// stays sorted, so that finding one of a thousand ages is no search through all of them.
+pub(crate) fn add_freed(freed: &mut Vec<(u32, Amount)>, age: u32, amount: Amount) {
+    match freed.binary_search_by_key(&age, |(age, _)| *age) {
+        Ok(at) => freed[at].1.add(amount),
+        Err(at) => freed.insert(at, (age, amount)),
     }
 }
 

@@ -278,7 +278,8 @@ pub fn build_id_of(path: &Path) -> Option<String> {
     Some(Module::read(path.to_owned(), file).ok()?.build_id).filter(|id| !id.is_empty())
 }
 
-fn parse<'a>(
+/// The file as 64-bit ELF; the error says what is wrong with it.
+pub(crate) fn parse<'a>(
     cache: &'a ReadCache<&'a File>,
 ) -> io::Result<ElfFile64<'a, object::Endianness, &'a ReadCache<&'a File>>> {
     ElfFile64::parse(cache)

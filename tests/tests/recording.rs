@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use memmgr::report::Report;
+use memmgr::{diff::Diff, report::Report};
 use memmgr_tests::{Program, capture::binary, require_root, take_turn};
 
 const SIZE: u64 = 1000;
@@ -19,6 +19,19 @@ fn memmgr(arguments: &[&str]) -> Output {
         .stdin(Stdio::null())
         .output()
         .expect("the memmgr that MEMMGR_TEST_BIN names cannot be started")
+}
+
+/// A directory for the results of a test.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Place(tempfile::tempdir().expect("no temporary directory"))
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().expect("a plain path").to_owned()
+    }
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -55,9 +68,9 @@ fn a_command_is_captured_from_its_first_allocation_to_its_exit_code() {
         return;
     }
     let _turn = take_turn();
-    let directory = tempfile::tempdir().expect("no temporary directory");
-    let file = directory.path().join("r.db");
-    let file = file.to_str().expect("a plain path");
+    let place = Place::new();
+    let file = place.path("r.db");
+    let file = file.as_str();
     for kind in ["dwarf", "fp"] {
         let flags = [
             "record",
@@ -95,9 +108,9 @@ fn a_command_that_cannot_be_run_has_the_code_of_a_shell() {
     if !require_root() {
         return;
     }
-    let directory = tempfile::tempdir().expect("no temporary directory");
-    let file = directory.path().join("r.db");
-    let file = file.to_str().expect("a plain path");
+    let place = Place::new();
+    let file = place.path("r.db");
+    let file = file.as_str();
     let output = memmgr(&["record", "-o", file, "--", "no-such-command-anywhere"]);
     assert_eq!(output.status.code(), Some(127), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("no-such-command-anywhere: there is no such command"));
@@ -114,9 +127,9 @@ fn a_shell_that_becomes_another_program_is_followed() {
         return;
     }
     let _turn = take_turn();
-    let directory = tempfile::tempdir().expect("no temporary directory");
-    let file = directory.path().join("r.db");
-    let file = file.to_str().expect("a plain path");
+    let place = Place::new();
+    let file = place.path("r.db");
+    let file = file.as_str();
     let line = format!("exec {} 500 3", program());
     let output = memmgr(&[
         "record", "-o", file, "--mode", "exact", "--stack", "dwarf", "--", "sh", "-c", &line,
@@ -134,8 +147,8 @@ fn a_kill_costs_at_most_an_interval() {
         return;
     }
     let _turn = take_turn();
-    let directory = tempfile::tempdir().expect("no temporary directory");
-    let path = |name: &str| directory.path().join(name).to_str().expect("a plain path").to_owned();
+    let place = Place::new();
+    let path = |name: &str| place.path(name);
     let (file, program_copy) = (path("r.db"), path("service"));
     fs::copy(program(), &program_copy).expect("a copy");
     let mut target = Command::new(&program_copy).args(["60000", "0"]).spawn().expect("a target");
@@ -191,8 +204,8 @@ fn a_finished_recording_needs_no_file_of_the_target() {
         return;
     }
     let _turn = take_turn();
-    let directory = tempfile::tempdir().expect("no temporary directory");
-    let path = |name: &str| directory.path().join(name).to_str().expect("a plain path").to_owned();
+    let place = Place::new();
+    let path = |name: &str| place.path(name);
     let (file, program_copy) = (path("r.db"), path("service"));
     fs::copy(program(), &program_copy).expect("a copy");
     let output =
@@ -205,4 +218,28 @@ fn a_finished_recording_needs_no_file_of_the_target() {
     assert_eq!(again.status.code(), Some(1));
     assert!(text(&again.stderr).contains("already exists; use -f"), "{}", text(&again.stderr));
     assert_eq!(report(&file, &[]).expect("the old one is as it was").totals, whole.totals);
+}
+
+/// The program frees nothing: what was allocated between two moments is what there is more of.
+#[test]
+fn what_was_kept_between_two_moments() {
+    if !require_root() {
+        return;
+    }
+    let _turn = take_turn();
+    let place = Place::new();
+    let file = place.path("r.db");
+    let flags =
+        ["record", "-o", &file, "--mode", "exact", "--stack", "fp", "--interval", "200ms", "--"];
+    let output = memmgr(&[&flags[..], &[program().as_str(), "2500", "0"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let moments = [format!("{file}@600ms"), format!("{file}@1800ms")];
+    let live = |moment: &String| held_by(&report(moment, &[]).expect("a moment"), "hold_one");
+    let more = live(&moments[1]).1 - live(&moments[0]).1;
+    assert!(more >= 50 * SIZE, "{more} bytes more in 1.2 s");
+    let output = memmgr(&["diff", &moments[0], &moments[1], "--kept", "--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let diff: Diff = serde_json::from_slice(&output.stdout).expect("a comparison");
+    let kept = diff.totals.kept.expect("what was kept");
+    assert_eq!((kept.bytes, kept.count), (more, more / SIZE));
 }

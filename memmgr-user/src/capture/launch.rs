@@ -20,16 +20,14 @@ use std::{
 use object::{
     Object, ObjectSegment, SegmentFlags,
     elf::{PF_X, PT_INTERP},
-    read::{
-        ReadCache,
-        elf::{ElfFile64, ProgramHeader},
-    },
+    read::{ReadCache, elf::ProgramHeader},
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::{
     allocator::{MappedFile, MappedRange},
     escape::Safe,
+    modules::parse,
     units::Pid,
 };
 
@@ -196,7 +194,7 @@ fn library_of(line: &str) -> Option<&str> {
 fn loader_of(path: &Path) -> io::Result<Option<PathBuf>> {
     let file = File::open(path)?;
     let cache = ReadCache::new(&file);
-    let elf = parse(&cache)?;
+    let elf = parse(&cache).map_err(|_| not_elf("it"))?;
     let endian = elf.endian();
     for header in elf.elf_program_headers() {
         if header.p_type(endian) == PT_INTERP {
@@ -214,7 +212,7 @@ fn mapped_file(path: &Path) -> io::Result<MappedFile> {
     let file = File::open(&path)?;
     let metadata = file.metadata()?;
     let cache = ReadCache::new(&file);
-    let elf = parse(&cache)?;
+    let elf = parse(&cache).map_err(|_| not_elf("it"))?;
     let page = memmgr_common::limits::PAGE_SIZE;
     let ranges = elf.segments().map(|segment| {
         let (offset, length) = segment.file_range();
@@ -231,12 +229,6 @@ fn mapped_file(path: &Path) -> io::Result<MappedFile> {
     let ranges = ranges.collect();
     let (device, inode) = (metadata.dev(), metadata.ino());
     Ok(MappedFile { path, device, inode, ranges, deleted: false, main: false })
-}
-
-fn parse<'a>(
-    cache: &'a ReadCache<&'a File>,
-) -> io::Result<ElfFile64<'a, object::Endianness, &'a ReadCache<&'a File>>> {
-    ElfFile64::parse(cache).map_err(|_| not_elf("it"))
 }
 
 fn not_elf(what: &str) -> io::Error {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::aggregate::{Amount, Changes, SiteDelta};
+use crate::aggregate::{Changes, SiteDelta, add_freed};
 
 /// Buckets of a level that make one of the next.
 pub(super) const FACTOR: u32 = 16;
@@ -62,16 +62,10 @@ impl Merger {
     }
 }
 
-fn add_freed(freed: &mut Vec<(u32, Amount)>, age: u32, amount: Amount) {
-    match freed.binary_search_by_key(&age, |(age, _)| *age) {
-        Ok(at) => freed[at].1.add(amount),
-        Err(at) => freed.insert(at, (age, amount)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aggregate::Amount;
 
     fn amount(bytes: f64) -> Amount {
         Amount { count: 1.0, bytes, samples: 1.0 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
-use crate::escape::Safe;
+use crate::{escape::Safe, output::OutputError};
 
 /// `memm`: the application id in the header of every recording (SQLite file format, offset 68).
 pub(super) const APPLICATION_ID: u32 = 0x6d65_6d6d;
@@ -83,6 +83,9 @@ pub enum RecordingError {
     /// The place is full.
     #[error("{0} cannot be written: no space is left; what was recorded until then is in it")]
     Full(Safe),
+    /// A place where nothing may be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// Anything else.
     #[error("{0}: {1}")]
     Other(Safe, String),

@@ -9,6 +9,8 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
+use crate::output::Output;
+
 use super::{
     level::{LEVELS, Merger},
     retain::Retention,
@@ -56,17 +58,8 @@ impl Recording {
         let name = path.file_name().ok_or_else(|| {
             RecordingError::Other(shown(path), "the path ends in no file name".into())
         })?;
-        match fs::symlink_metadata(path) {
-            Ok(there) if !there.is_file() => {
-                let why = "it is not a regular file; give another name with -o";
-                return Err(RecordingError::Other(shown(path), why.into()));
-            }
-            Ok(_) if !force => {
-                let why = "it already exists; use -f to overwrite it, or give another name with -o";
-                return Err(RecordingError::Other(shown(path), why.into()));
-            }
-            _ => {}
-        }
+        // The same checks as for every result; nothing is left of it.
+        drop(Output::open(path, force)?);
         // Made under another name, so that a recording is at its name only when it is whole.
         let mut making = name.to_owned();
         making.push(format!(".{}.new", std::process::id()));

@@ -1,6 +1,6 @@
 //! Writing: one transaction an interval.
 
-use rusqlite::{Transaction, params};
+use rusqlite::{ErrorCode, Transaction, params};
 
 use super::{
     Documents, Ending, Entry, Query, Recording,
@@ -40,16 +40,15 @@ impl Recording {
             }
             drop(insert);
             transaction.execute("UPDATE meta SET value = 'ended' WHERE name = 'state'", [])?;
-            transaction.commit()?;
-            // Leaving WAL takes the log into the file: one file that can be copied.
-            self.connection.pragma_update(None, "journal_mode", "DELETE")
+            transaction.commit()
         };
-        match finish() {
-            // Somebody reads it: the log stays beside it until the last one has it open.
-            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
-                Ok(())
-            }
-            result => result.map_err(|error| RecordingError::from_sqlite(&self.path, &error)),
+        let sqlite = |error| RecordingError::from_sqlite(&self.path, &error);
+        finish().map_err(sqlite)?;
+        // Leaving WAL takes the log into the file: one file that can be copied.
+        match self.connection.pragma_update(None, "journal_mode", "DELETE") {
+            // Somebody reads it: all is written, and the log stays beside it.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(()),
+            result => result.map_err(sqlite),
         }
     }
 
