@@ -1,12 +1,12 @@
 //! Counters of the kernel part: per CPU, monotonic, never reset.
 //!
-//! After a drain `Seen = Filtered* + SampledOut + Submitted + Lost*` holds exactly, per CPU.
+//! After a drain `Seen + hits of all functions = Filtered* + SampledOut + Submitted + Lost*` holds exactly, per CPU.
 
 /// What is counted. The value is the index into the per-CPU array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Counter {
-    /// Hits that a program began to handle for a target while capturing.
+    /// Hits that a program began to handle for a target while capturing, beside the calls that are counted by function.
     Seen = 0,
     /// Entry of an allocation that goes on to its return: the return decides what becomes of it.
     FilteredEntry,
@@ -22,6 +22,8 @@ pub enum Counter {
     FilteredMapping,
     /// A free of a block that was not sampled.
     FilteredUnsampledFree,
+    /// A page fault that adds no memory: the page was there and could be written.
+    FilteredFault,
     /// Passed over by the sampler.
     SampledOut,
     /// Became an event in the ring buffer.
@@ -30,7 +32,7 @@ pub enum Counter {
     LostAllocRing,
     /// No room in the ring buffer for a free.
     LostFreeRing,
-    /// No room in the ring buffer for a mapping, fork, exec or exit event.
+    /// No room in the ring buffer for a mapping, page fault, fork, exec or exit event.
     LostOtherRing,
     /// No room in the map of sampled blocks.
     LostSampledMap,
@@ -38,12 +40,14 @@ pub enum Counter {
     LostThreadMap,
     /// The address that `posix_memalign` stored could not be read.
     LostUnreadable,
+    /// Beyond what the token bucket of its CPU allows.
+    LostThrottled,
+    /// User space did not show itself for too long, and the programs return at once.
+    LostAsleep,
     /// The stack could not be read; the event went out without it. Not a lost event.
     StackMissing,
     /// A frame-pointer stack was sent ahead of its first event: a record in the ring buffer beside the hits.
     StackSubmitted,
-    /// A sent frame-pointer stack was not remembered and is sent again with its next event. Nothing is lost by it.
-    StackNotRemembered,
     /// An outermost call that never returned to us. Not a lost event: its entry was filtered.
     UnmatchedReturn,
 }
@@ -53,7 +57,7 @@ impl Counter {
     pub const COUNT: u32 = Counter::UnmatchedReturn as u32 + 1;
 
     /// Counters that say what became of a seen hit, apart from `SampledOut` and `Submitted`: no event and no loss.
-    pub const FILTERED: [Counter; 7] = [
+    pub const FILTERED: [Counter; 8] = [
         Counter::FilteredEntry,
         Counter::FilteredNested,
         Counter::FilteredNull,
@@ -61,15 +65,18 @@ impl Counter {
         Counter::FilteredReturn,
         Counter::FilteredMapping,
         Counter::FilteredUnsampledFree,
+        Counter::FilteredFault,
     ];
 
     /// Counters of hits that should have become an event and did not.
-    pub const LOST: [Counter; 6] = [
+    pub const LOST: [Counter; 8] = [
         Counter::LostAllocRing,
         Counter::LostFreeRing,
         Counter::LostOtherRing,
         Counter::LostSampledMap,
         Counter::LostThreadMap,
         Counter::LostUnreadable,
+        Counter::LostThrottled,
+        Counter::LostAsleep,
     ];
 }

@@ -38,6 +38,10 @@ pub enum Kind {
     ThreadExit = 13,
     /// [`Block`]: the program break was set; `address` is the new break.
     Break = 14,
+    /// [`Block`]: the target touched a page that was not there, or wrote to one that it shared. `address` is the page's,
+    /// `size` is [`crate::limits::PAGE_SIZE`], and `ip` is one byte behind the first of the faulting instruction, so that it can be
+    /// treated as the return addresses of all other stacks are.
+    Fault = 15,
 }
 
 /// What every event begins with.

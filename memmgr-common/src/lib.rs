@@ -8,6 +8,7 @@ pub mod cookie;
 pub mod counters;
 pub mod events;
 pub mod limits;
+pub mod per_cpu;
 pub mod sampling;
 pub mod settings;
 pub mod target;

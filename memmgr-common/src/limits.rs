@@ -6,8 +6,11 @@ pub const MAX_TARGETS: u32 = 1024;
 pub const MAX_THREADS: u32 = 16 * 1024;
 /// Sampled blocks outstanding at a time: at 512 KiB a sample this is 128 GiB of live memory.
 pub const MAX_SAMPLED_BLOCKS: u32 = 256 * 1024;
-/// Frame-pointer stacks that the kernel remembers as already sent. An older one is sent again.
+/// Places for frame-pointer stacks that the kernel remembers as already sent; one that loses its place is sent again. A power of two.
 pub const MAX_KNOWN_STACKS: u32 = 64 * 1024;
+/// Counters of the filter in front of the sampled blocks, a power of two: a free of a block that was not sampled
+/// needs no look into the table as long as few sampled blocks are outstanding.
+pub const FILTER_SLOTS: usize = 32 * 1024;
 /// Probed functions; each has a hit counter.
 pub const MAX_FUNCTIONS: u32 = 512;
 /// Frames of a frame-pointer stack, the direct caller included.

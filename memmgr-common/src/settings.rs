@@ -4,9 +4,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Mode {
-    /// Every call.
+    /// Every call, and every free. Nothing is remembered, so that a capture cannot go over to samples.
     Exact = 0,
-    /// Poisson by bytes.
+    /// Poisson by bytes. What is sampled is remembered, and only its free is reported.
     Sample = 1,
 }
 
@@ -32,8 +32,23 @@ pub struct Settings {
     pub stack_kind: u32,
     /// Bytes of stack to copy at most; one of [`crate::limits::STACK_CLASSES`].
     pub stack_bytes: u32,
-    /// Mean bytes between samples.
+    /// Mean bytes between heap samples; 0 takes every call, remembered as a sample is.
     pub sample_interval: u64,
+    /// Mean bytes between samples of page faults; 0 takes every fault.
+    pub fault_interval: u64,
+    /// The kernel's monotonic time in nanoseconds until which the programs work. User space moves it on while
+    /// it lives: when it is stopped or starved, the programs return at once from then on.
+    pub awake_until: u64,
+    /// What an event with a stack costs, in nanoseconds: that many tokens of the bucket. 0: there is no bucket.
+    pub event_cost: u64,
+    /// Tokens that each CPU gets in 1024 ns.
+    pub tokens_per_1024_ns: u64,
 }
 
-const _: () = assert!(size_of::<Settings>() == 24);
+const _: () = assert!(size_of::<Settings>() == 56);
+
+/// Tokens that a CPU can save up, in nanoseconds of work: a burst of this length is let through.
+pub const MOST_TOKENS: u64 = 100_000_000;
+
+/// Hits of a function on one CPU between two looks at the clock: the programs sleep at most so many hits late.
+pub const HITS_BETWEEN_LOOKS: u64 = 64;

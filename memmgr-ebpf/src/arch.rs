@@ -7,6 +7,12 @@ use aya_ebpf::bindings::pt_regs;
 /// Bytes that a return takes off the stack: the return address.
 pub const RETURN_POPS: u64 = 8;
 
+/// Bits of a page fault's error code (Intel SDM 3A, 4.7): the page was there; the access was a write.
+pub const FAULT_PRESENT: u64 = 1;
+pub const FAULT_WRITE: u64 = 2;
+/// The half of the address space that is not the program's.
+pub const FAULT_BEYOND_USER: u64 = 1 << 63;
+
 /// The registers of the target at a probe.
 #[derive(Clone, Copy)]
 pub struct Registers(*const pt_regs);

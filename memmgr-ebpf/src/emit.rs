@@ -1,18 +1,16 @@
 //! Putting events into the ring buffer. Nothing here wakes the reader: a wake-up costs more than the probe.
 
-use aya_ebpf::{
-    bindings::BPF_RB_NO_WAKEUP,
-    helpers::{bpf_ktime_get_ns, generated},
-};
+use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::generated};
 use core::{ffi::c_void, hint::black_box};
 use memmgr_common::{
-    Counter, Mode, StackKind,
+    Counter, StackKind,
     events::{Block, BlockWithStack, FrameStack, Free, Header, Kind, Range, flags},
-    limits::STACK_CLASSES,
+    limits::{MAX_KNOWN_STACKS, STACK_CLASSES},
 };
 
 use crate::{
     arch::UnwindStart,
+    limit::coarse_time,
     maps::{EVENTS, KNOWN_STACKS},
     stack::{self, Walked},
     thread::{Current, Thread},
@@ -26,6 +24,8 @@ pub struct BlockEvent {
     pub flags: u16,
     pub address: u64,
     pub size: u64,
+    /// Sampling interval that it was chosen by.
+    pub interval: u64,
     pub start: UnwindStart,
 }
 
@@ -36,8 +36,8 @@ fn header(current: &Current, kind: Kind, flags: u16) -> Header {
         tgid: current.tgid,
         tid: current.tid,
         stack_len: 0,
-        // SAFETY: the helper takes nothing and cannot fail.
-        time: unsafe { bpf_ktime_get_ns() },
+        // Ages are wanted to the millisecond, and the order is that of the ring buffer.
+        time: coarse_time(current.count),
     }
 }
 
@@ -78,7 +78,6 @@ pub fn bare(current: &Current, kind: Kind) {
 
 #[inline(always)]
 fn body(current: &Current, event: &BlockEvent) -> Block {
-    let settings = current.settings();
     Block {
         header: header(current, event.kind, event.flags),
         address: event.address,
@@ -89,7 +88,7 @@ fn body(current: &Current, event: &BlockEvent) -> Block {
         ip: event.start.ip,
         sp: event.start.sp,
         bp: event.start.bp,
-        interval: if settings.mode == Mode::Exact as u32 { 0 } else { settings.sample_interval },
+        interval: event.interval,
     }
 }
 
@@ -113,7 +112,7 @@ pub fn block(current: &Current, thread: &mut Thread, event: &BlockEvent, lost_as
 fn with_frames(current: &Current, event: &BlockEvent, lost_as: Counter) -> bool {
     let walked = stack::hash_frames(current.tgid, event.start);
     let mut block = body(current, event);
-    if KNOWN_STACKS.get_ptr(walked.id).is_none() && !send_frames(current, event.start, walked) {
+    if !is_known(walked.id) && !send_frames(current, event.start, walked) {
         block.header.flags |= flags::STACK_MISSING;
         current.count.add(Counter::StackMissing);
     }
@@ -137,10 +136,22 @@ fn send_frames(current: &Current, start: UnwindStart, walked: Walked) -> bool {
     }
     slot.submit(NO_WAKEUP);
     current.count.add(Counter::StackSubmitted);
-    if KNOWN_STACKS.insert(walked.id, 0u8, 0).is_err() {
-        current.count.add(Counter::StackNotRemembered);
+    if let Some(place) = place_of(walked.id) {
+        // SAFETY: from a map lookup. Whoever had this place sends its stack again.
+        unsafe { *place = walked.id };
     }
     true
+}
+
+#[inline(always)]
+fn is_known(id: u64) -> bool {
+    // SAFETY: from a map lookup.
+    place_of(id).is_some_and(|place| unsafe { *place } == id)
+}
+
+#[inline(always)]
+fn place_of(id: u64) -> Option<*mut u64> {
+    KNOWN_STACKS.get_ptr_mut(id as u32 & (MAX_KNOWN_STACKS - 1))
 }
 
 /// A block with a copy of the stack, whatever the kind in force: for places inside a library, which

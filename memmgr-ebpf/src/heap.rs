@@ -5,6 +5,9 @@
 //! nothing is copied for what is not sampled or fails. A free is reported on entry, before the
 //! block can be given out again. A resize puts its old block aside on entry and commits or restores
 //! it on return.
+//!
+//! In sample mode nearly every hit ends within a few loads: an allocation that the countdown passes over, and a free
+//! that the filter does not know. Nothing on these two ways looks into a hash table.
 
 use core::ffi::c_void;
 
@@ -21,8 +24,10 @@ use crate::{
     arch::{RETURN_POPS, Registers},
     count,
     emit::{self, BlockEvent},
-    maps::{BlockKey, SAMPLED},
-    thread::{Current, Thread, call_flags, is_nested, next_sample},
+    limit,
+    sampled::{forget, remember},
+    sampler,
+    thread::{Current, Thread, call_flags, is_nested},
 };
 
 const ALLOC: u8 = FunctionKind::Alloc as u8;
@@ -81,21 +86,16 @@ fn cookie(ctx: *mut c_void) -> Cookie {
 
 #[inline(always)]
 fn on_entry(registers: Registers, cookie: Cookie) -> Return {
-    let Some(current) = Current::capturing() else { return Return::Skip };
-    let Some(thread) = current.thread() else { return Return::Skip };
-    // SAFETY: only this thread touches its entry, and a probe handler does not nest in a thread.
-    let thread = unsafe { &mut *thread };
-    if is_nested(thread, registers.sp(), cookie.0, current.count) {
-        current.count.add(Counter::FilteredNested);
+    let Some(current) = Current::target() else { return Return::Skip };
+    if limit::asleep(&current, count::hit(cookie.function())) {
         return Return::Skip;
     }
-    count::hit(cookie.function());
     match cookie.kind() {
         FREE => {
-            free(&current, registers.argument(cookie.block_argument()));
+            free(&current, registers, cookie);
             Return::Skip
         }
-        ALLOC | RESIZE => begin(&current, thread, registers, cookie),
+        ALLOC | RESIZE => begin(&current, registers, cookie),
         _ => {
             current.count.add(Counter::FilteredReturn);
             Return::Skip
@@ -104,45 +104,61 @@ fn on_entry(registers: Registers, cookie: Cookie) -> Return {
 }
 
 #[inline(always)]
-fn free(current: &Current, address: u64) {
+fn is_exact(current: &Current) -> bool {
+    current.settings().mode == Mode::Exact as u32
+}
+
+#[inline(always)]
+fn free(current: &Current, registers: Registers, cookie: Cookie) {
+    let address = registers.argument(cookie.block_argument());
     if address == 0 {
         current.count.add(Counter::FilteredNull);
-    } else if forget(current, address) {
-        emit::free(current, Kind::Free, address);
-    } else {
+        return;
+    }
+    if is_exact(current) {
+        let Some(thread) = current.thread() else { return };
+        // SAFETY: only this thread touches its entry, and a probe handler does not nest in a thread.
+        if is_nested(unsafe { &mut *thread }, registers.sp(), cookie.0, current.count) {
+            current.count.add(Counter::FilteredNested);
+            return;
+        }
+    } else if !forget(current, address) {
+        // What an allocator frees inside a call of ours is not remembered: a resize forgets its old block first.
         current.count.add(Counter::FilteredUnsampledFree);
+        return;
     }
-}
-
-/// Whether user space may know the block; in sample mode the block is forgotten here.
-#[inline(always)]
-fn forget(current: &Current, address: u64) -> bool {
-    if current.settings().mode == Mode::Exact as u32 {
-        return true;
-    }
-    let key = key(current, address);
-    // Looked up first: a lookup takes no lock, and nearly every free is of an unsampled block.
-    SAMPLED.get_ptr(key).is_some() && SAMPLED.remove(key).is_ok()
-}
-
-fn key(current: &Current, address: u64) -> BlockKey {
-    BlockKey { address, tgid: u64::from(current.tgid) }
+    emit::free(current, Kind::Free, address);
 }
 
 #[inline(always)]
-fn begin(current: &Current, thread: &mut Thread, registers: Registers, cookie: Cookie) -> Return {
+fn begin(current: &Current, registers: Registers, cookie: Cookie) -> Return {
     let size = requested(registers, cookie);
-    let mut call = 0;
-    if sampled(current, thread, size) {
-        call |= call_flags::SAMPLED;
-    } else if cookie.is_leaf() {
+    let exact = is_exact(current);
+    let interval = if exact { 0 } else { current.settings().sample_interval };
+    // SAFETY: part of a map value.
+    let sampler = unsafe { &raw mut (*current.count.cpu()).heap };
+    let chosen = sampler::sampled(sampler, size, interval);
+    if !chosen && cookie.is_leaf() {
         current.count.add(Counter::SampledOut);
         return Return::Skip;
     }
+    let Some(thread) = current.thread() else { return Return::Skip };
+    // SAFETY: as in `free`.
+    let thread = unsafe { &mut *thread };
+    if is_nested(thread, registers.sp(), cookie.0, current.count) {
+        current.count.add(Counter::FilteredNested);
+        return Return::Skip;
+    }
+    // What a resize does to a block that is known has to be told in any case.
+    if chosen && cookie.kind() == ALLOC && !limit::take_tokens(current) {
+        current.count.add(Counter::LostThrottled);
+        return Return::Skip;
+    }
+    let mut call = if chosen { call_flags::SAMPLED } else { 0 };
     let mut block = 0;
     if cookie.kind() == RESIZE {
         block = registers.argument(cookie.block_argument());
-        if block != 0 && forget(current, block) {
+        if block != 0 && (exact || forget(current, block)) {
             call |= call_flags::OLD_ASIDE;
             emit::free(current, Kind::ResizeBegin, block);
         }
@@ -150,12 +166,7 @@ fn begin(current: &Current, thread: &mut Thread, registers: Registers, cookie: C
         block = registers.argument(cookie.out_argument());
     }
     if call & call_flags::OLD_ASIDE == 0 {
-        let outcome = if call & call_flags::SAMPLED == 0 {
-            Counter::SampledOut
-        } else {
-            Counter::FilteredEntry
-        };
-        current.count.add(outcome);
+        current.count.add(if chosen { Counter::FilteredEntry } else { Counter::SampledOut });
     }
     thread.in_call = 1;
     thread.nested = 0;
@@ -168,6 +179,7 @@ fn begin(current: &Current, thread: &mut Thread, registers: Registers, cookie: C
     thread.cookie = cookie.0;
     thread.size = size;
     thread.block = block;
+    thread.interval = interval;
     Return::Follow
 }
 
@@ -182,26 +194,12 @@ fn requested(registers: Registers, cookie: Cookie) -> u64 {
     }
 }
 
-/// The sampler: the countdown of bytes, drawn anew after every sample. The exponential distribution
-/// has no memory, so that a block of S bytes is sampled with probability 1 - e^(-S/R) whatever came before it.
-#[inline(always)]
-fn sampled(current: &Current, thread: &mut Thread, size: u64) -> bool {
-    if current.settings().mode == Mode::Exact as u32 {
-        return true;
-    }
-    if size < thread.countdown {
-        thread.countdown -= size;
-        return false;
-    }
-    thread.countdown = next_sample(current.settings());
-    true
-}
-
 #[inline(always)]
 fn on_return(registers: Registers, cookie: Cookie) {
-    let Some(current) = Current::capturing() else { return };
+    let Some(current) = Current::target() else { return };
+    current.count.add(Counter::Seen);
     let Some(thread) = current.thread() else { return };
-    // SAFETY: as in `on_entry`.
+    // SAFETY: as in `free`.
     let thread = unsafe { &mut *thread };
     let ours = thread.in_call == 1
         && thread.cookie == cookie.0
@@ -244,7 +242,7 @@ fn given_out(registers: Registers, cookie: Cookie, stored_at: u64) -> Result<u64
 
 #[inline(always)]
 fn allocated(current: &Current, thread: &mut Thread, registers: Registers, address: u64) {
-    if !remember(current, address) {
+    if !is_exact(current) && !remember(current, address) {
         current.count.add(Counter::LostSampledMap);
         return;
     }
@@ -253,9 +251,10 @@ fn allocated(current: &Current, thread: &mut Thread, registers: Registers, addre
         flags: flags::NEW_TRACKED,
         address,
         size: thread.size,
+        interval: thread.interval,
         start: registers.unwind_start(),
     };
-    if !emit::block(current, thread, &event, Counter::LostAllocRing) {
+    if !emit::block(current, thread, &event, Counter::LostAllocRing) && !is_exact(current) {
         // Not reported: its free must not be reported either.
         forget(current, address);
     }
@@ -265,13 +264,10 @@ fn allocated(current: &Current, thread: &mut Thread, registers: Registers, addre
 fn resized(current: &Current, thread: &mut Thread, registers: Registers, address: u64) {
     // realloc(p, 0) frees p and may return NULL; any other NULL leaves p as it was.
     let failed = address == 0 && thread.size != 0;
-    let old = thread.block;
-    if failed && !remember(current, old) {
-        current.count.add(Counter::LostSampledMap);
-        return;
-    }
     let track_new = thread.call_flags & call_flags::SAMPLED != 0 && address != 0;
-    if track_new && !remember(current, address) {
+    let outstanding = if failed { thread.block } else { address };
+    let exact = is_exact(current);
+    if (failed || track_new) && !exact && !remember(current, outstanding) {
         current.count.add(Counter::LostSampledMap);
         return;
     }
@@ -280,6 +276,7 @@ fn resized(current: &Current, thread: &mut Thread, registers: Registers, address
         flags: flags::OLD_TRACKED | if track_new { flags::NEW_TRACKED } else { 0 },
         address,
         size: thread.size,
+        interval: thread.interval,
         start: registers.unwind_start(),
     };
     let sent = if track_new {
@@ -287,14 +284,7 @@ fn resized(current: &Current, thread: &mut Thread, registers: Registers, address
     } else {
         emit::block_without_stack(current, &event, Counter::LostAllocRing)
     };
-    if !sent && track_new {
+    if !sent && track_new && !exact {
         forget(current, address);
     }
-}
-
-/// Makes the free of this block interesting; false when there is no room.
-#[inline(always)]
-fn remember(current: &Current, address: u64) -> bool {
-    current.settings().mode == Mode::Exact as u32
-        || SAMPLED.insert(key(current, address), 0u8, 0).is_ok()
 }

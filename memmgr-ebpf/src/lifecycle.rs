@@ -6,16 +6,13 @@ use memmgr_common::{Counter, events::Kind, target::FIRST_THREAD_ENDED};
 use crate::{
     emit,
     maps::{TARGETS, THREADS},
-    thread::Current,
+    thread::{Current, ask_the_table},
 };
 
 const CLONE_THREAD: u64 = 0x0001_0000;
 
 fn target() -> Option<Current> {
-    let current = Current::capturing()?;
-    if !current.is_target() {
-        return None;
-    }
+    let current = Current::target()?;
     current.count.add(Counter::Seen);
     Some(current)
 }
@@ -53,8 +50,11 @@ pub fn thread_exit(_: RawTracePointContext) -> i32 {
     let Some(current) = target() else { return 0 };
     emit::bare(&current, Kind::ThreadExit);
     forget_thread(&current);
-    if current.tid == current.tgid && TARGETS.insert(current.tgid, FIRST_THREAD_ENDED, 0).is_err() {
-        current.count.add(Counter::UnmatchedReturn);
+    if current.tid == current.tgid {
+        if TARGETS.insert(current.tgid, FIRST_THREAD_ENDED, 0).is_err() {
+            current.count.add(Counter::UnmatchedReturn);
+        }
+        ask_the_table();
     }
     0
 }
@@ -67,6 +67,7 @@ fn forget_thread(current: &Current) {
 }
 
 fn forget_process(current: &Current) {
+    ask_the_table();
     if TARGETS.remove(current.tgid).is_err() {
         current.count.add(Counter::UnmatchedReturn);
     }

@@ -1,4 +1,4 @@
-//! The eBPF programs of memmgr: one generic program for every allocator function, the mapping
+//! The eBPF programs of memmgr: one generic program for every allocator function, page faults, the mapping
 //! system calls, and the ends of threads and processes.
 //!
 //! House rules here: every helper's result is checked, every failure is counted, and no program
@@ -15,10 +15,14 @@
 mod arch;
 mod count;
 mod emit;
+mod fault;
 mod heap;
 mod lifecycle;
+mod limit;
 mod mapping;
 mod maps;
+mod sampled;
+mod sampler;
 mod stack;
 mod thread;
 

@@ -43,7 +43,8 @@ fn is_error(result: u64) -> bool {
 /// This thread, if it belongs to a target.
 #[inline(always)]
 fn target() -> Option<(Current, *mut Thread)> {
-    let current = Current::capturing()?;
+    let current = Current::target()?;
+    current.count.add(Counter::Seen);
     let thread = current.thread()?;
     Some((current, thread))
 }
@@ -87,6 +88,7 @@ fn mapped(ctx: &TracePointContext, kind: Kind) {
         flags: if file { flags::FILE_MAPPING } else { 0 },
         address,
         size,
+        interval: 0,
         start: registers.unwind_start(),
     };
     // SAFETY: only this thread touches its entry.

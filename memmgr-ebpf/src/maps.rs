@@ -3,9 +3,9 @@
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
-use memmgr_common::{Counter, Settings, limits};
+use memmgr_common::{Settings, limits, per_cpu::Cpu};
 
 use crate::thread::Thread;
 
@@ -16,6 +16,10 @@ pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 /// Processes to capture and their states of [`memmgr_common::target`], by tgid.
 #[map]
 pub static TARGETS: HashMap<u32, u32> = HashMap::with_max_entries(limits::MAX_TARGETS, 0);
+
+/// The process that is the only target, so that most programs need no look into the table; 0 when the table has to be asked.
+#[map]
+pub static ONLY_TARGET: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Threads of targets, by tid. A thread only ever touches its own entry.
 #[map]
@@ -36,19 +40,22 @@ pub struct BlockKey {
 pub static SAMPLED: HashMap<BlockKey, u8> =
     HashMap::with_max_entries(limits::MAX_SAMPLED_BLOCKS, BPF_F_NO_PREALLOC);
 
-/// Ids of frame-pointer stacks that user space has.
-#[map]
-pub static KNOWN_STACKS: LruHashMap<u64, u8> =
-    LruHashMap::with_max_entries(limits::MAX_KNOWN_STACKS, 0);
+/// How many sampled blocks have an address with this hash.
+pub type Filter = [u32; limits::FILTER_SLOTS];
 
-/// Counters by [`Counter`].
-pub type Counters = [u64; Counter::COUNT as usize];
+/// The filter in front of `SAMPLED`: where it has 0, there is no such block.
+#[map]
+pub static FILTER: Array<Filter> = Array::with_max_entries(1, 0);
+
+/// Ids of frame-pointer stacks that user space has, each at the place that its low bits name.
+#[map]
+pub static KNOWN_STACKS: Array<u64> = Array::with_max_entries(limits::MAX_KNOWN_STACKS, 0);
 
 /// One entry a CPU.
 #[map]
-pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+pub static CPUS: PerCpuArray<Cpu> = PerCpuArray::with_max_entries(1, 0);
 
-/// Outermost calls by function of the attach plan.
+/// Calls by function of the attach plan.
 #[map]
 pub static HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(limits::MAX_FUNCTIONS, 0);
 

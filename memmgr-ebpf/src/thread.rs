@@ -1,16 +1,15 @@
-//! Per-thread state: the call in flight, the sampler's countdown, the end of the stack.
+//! Who runs the program, and per-thread state: the call in flight, the end of the stack.
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_prandom_u32};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use memmgr_common::{
     Counter, Settings,
     limits::MAX_NESTED_CALLS,
-    sampling::draw_distance,
     target::{FIRST_THREAD_ENDED, LAUNCHED},
 };
 
 use crate::{
     count::Count,
-    maps::{SETTINGS, TARGETS, THREADS},
+    maps::{ONLY_TARGET, SETTINGS, TARGETS, THREADS},
 };
 
 /// State of one thread of a target. Only that thread touches it, so there are no races.
@@ -36,8 +35,8 @@ pub struct Thread {
     pub size: u64,
     /// The block that it resizes, or where it stores its result.
     pub block: u64,
-    /// Bytes to go until the next sample.
-    pub countdown: u64,
+    /// Sampling interval that was in force when the call in flight was chosen.
+    pub interval: u64,
     /// First address beyond the stack as far as it was looked for, see `stack::copy_plan`.
     pub stack_end: u64,
     /// 1 when nothing is mapped at `stack_end`.
@@ -67,32 +66,27 @@ pub struct Current {
 
 impl Current {
     /// The settings in force.
+    #[inline(always)]
     pub fn settings(&self) -> &Settings {
         // SAFETY: from a map lookup; array values are never freed while a program runs.
         unsafe { &*self.settings }
     }
 
-    /// `None` when nothing is being captured. Does not check the process.
-    pub fn capturing() -> Option<Self> {
+    /// `None` when nothing is being captured, or nothing of this process.
+    #[inline(always)]
+    pub fn target() -> Option<Self> {
         let settings = SETTINGS.get_ptr(0)?;
         // SAFETY: from a map lookup.
         if unsafe { (*settings).capturing } == 0 {
             return None;
         }
         let id = bpf_get_current_pid_tgid();
-        Some(Current { tgid: (id >> 32) as u32, tid: id as u32, settings, count: Count::new()? })
-    }
-
-    /// Whether this process is a target.
-    ///
-    /// A first thread after the target's first thread has ended belongs to another process, which was given the
-    /// same number before user space noticed the end.
-    pub fn is_target(&self) -> bool {
-        match TARGETS.get_ptr(self.tgid) {
-            // SAFETY: from a map lookup.
-            Some(state) => self.tid != self.tgid || unsafe { *state } != FIRST_THREAD_ENDED,
-            None => false,
+        let (tgid, tid) = ((id >> 32) as u32, id as u32);
+        // SAFETY: as above.
+        if unsafe { *ONLY_TARGET.get_ptr(0)? } != tgid && !is_in_table(tgid, tid) {
+            return None;
         }
+        Some(Current { tgid, tid, settings, count: Count::new()? })
     }
 
     /// Whether memmgr started this process.
@@ -101,20 +95,15 @@ impl Current {
         TARGETS.get_ptr(self.tgid).is_some_and(|state| unsafe { *state } == LAUNCHED)
     }
 
-    /// The state of this thread, made on its first hit. `None` for other processes, uncounted, and
-    /// when there is no room, which is counted as a loss.
+    /// The state of this thread, made on its first hit. `None` when there is no room, which is counted as a loss.
+    #[inline(always)]
     pub fn thread(&self) -> Option<*mut Thread> {
         if let Some(thread) = THREADS.get_ptr_mut(self.tid) {
             // SAFETY: only this thread touches or removes its entry.
             if unsafe { (*thread).tgid } == self.tgid {
-                self.count.add(Counter::Seen);
                 return Some(thread);
             }
         }
-        if !self.is_target() {
-            return None;
-        }
-        self.count.add(Counter::Seen);
         let fresh = Thread {
             tgid: self.tgid,
             in_call: 0,
@@ -126,7 +115,7 @@ impl Current {
             cookie: 0,
             size: 0,
             block: 0,
-            countdown: next_sample(self.settings()),
+            interval: 0,
             stack_end: 0,
             stack_end_is_true: 0,
         };
@@ -141,11 +130,24 @@ impl Current {
     }
 }
 
-/// Bytes to the next sample; at least 1, so that an empty block is never sampled by itself.
-pub fn next_sample(settings: &Settings) -> u64 {
-    // SAFETY: the helper takes nothing and cannot fail.
-    let random = unsafe { bpf_get_prandom_u32() };
-    draw_distance(random, settings.sample_interval).max(1)
+/// Whether this process is a target.
+///
+/// A first thread after the target's first thread has ended belongs to another process, which was given the
+/// same number before user space noticed the end.
+fn is_in_table(tgid: u32, tid: u32) -> bool {
+    match TARGETS.get_ptr(tgid) {
+        // SAFETY: from a map lookup.
+        Some(state) => tid != tgid || unsafe { *state } != FIRST_THREAD_ENDED,
+        None => false,
+    }
+}
+
+/// From now on the table of targets has to be asked.
+pub fn ask_the_table() {
+    if let Some(only) = ONLY_TARGET.get_ptr_mut(0) {
+        // SAFETY: from a map lookup.
+        unsafe { *only = 0 };
+    }
 }
 
 /// Whether a call that enters at `sp` is inside the call in flight.

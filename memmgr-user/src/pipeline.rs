@@ -158,8 +158,7 @@ pub async fn run(
                 // A disk that is behind makes intervals longer; events never wait for it.
                 match recorder.room() {
                     Room::Here(permit) => {
-                        let hits = session.kernel.hits(session.plan.functions().len())?;
-                        let facts = Facts::of(&session, &hits);
+                        let facts = Facts::of(&session, &books.hits);
                         let span = (began, now());
                         let standing = Standing {
                             plan,
@@ -187,7 +186,6 @@ pub async fn run(
     let end = now();
     let detaching = Instant::now();
     let urgent = Urgent::begin();
-    let hits = session.kernel.hits(session.plan.functions().len())?;
     let missed = session.kernel.books()?.missed;
     session.kernel.detach();
     drop(urgent);
@@ -195,7 +193,7 @@ pub async fn run(
     while drain(roots, plan, &mut session, &mut collector, usize::MAX).0 > 0 {}
     let mut books = session.kernel.books()?;
     books.missed = missed;
-    let facts = Facts::of(&session, &hits);
+    let facts = Facts::of(&session, &books.hits);
     let standing = Standing {
         plan,
         facts: &facts,

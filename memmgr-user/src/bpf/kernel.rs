@@ -1,12 +1,13 @@
 //! The kernel part behind one type: load, attach, steer, read the books, detach.
 
 use std::{
+    ffi::CStr,
     io,
     os::fd::{AsFd, OwnedFd},
 };
 
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
-use memmgr_common::{Counter, Settings, limits::MAX_FUNCTIONS};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
+use memmgr_common::{Counter, Settings, limits::MAX_FUNCTIONS, per_cpu::Cpu};
 
 use crate::units::Pid;
 
@@ -119,6 +120,8 @@ fn load_remedy(error: &io::Error, log: &str) -> String {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Books {
     values: [u64; Counter::COUNT as usize],
+    /// Calls by function of the attach plan.
+    pub hits: Vec<u64>,
     /// Probe hits that the kernel did not deliver.
     pub missed: u64,
 }
@@ -143,13 +146,18 @@ impl Books {
         counters.iter().map(|counter| self.get(*counter)).sum()
     }
 
+    /// Hits that the programs began to handle.
+    pub fn seen(&self) -> u64 {
+        self.get(Counter::Seen) + self.hits.iter().sum::<u64>()
+    }
+
     /// `seen - filtered - sampled_out - submitted - lost`: 0 when the books balance.
     pub fn residual(&self) -> i64 {
         let accounted = self.sum(&Counter::FILTERED)
             + self.get(Counter::SampledOut)
             + self.get(Counter::Submitted)
             + self.sum(&Counter::LOST);
-        self.get(Counter::Seen).wrapping_sub(accounted) as i64
+        self.seen().wrapping_sub(accounted) as i64
     }
 }
 
@@ -159,6 +167,8 @@ pub struct Kernel {
     heap: Option<Attached>,
     other_links: Vec<OwnedFd>,
     settings: Array<MapData, PodSettings>,
+    /// Functions of the attach plan.
+    functions: u32,
 }
 
 /// [`Settings`] as a map value.
@@ -167,6 +177,13 @@ pub struct Kernel {
 struct PodSettings(Settings);
 // SAFETY: `Settings` is repr(C), made of integers without padding (its size is asserted).
 unsafe impl aya::Pod for PodSettings {}
+
+/// [`Cpu`] as a map value.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct PodCpu(Cpu);
+// SAFETY: `Cpu` is repr(C), made of 64-bit integers (its size is asserted).
+unsafe impl aya::Pod for PodCpu {}
 
 impl Kernel {
     /// Makes the maps and loads nothing yet. `ring_bytes` must be a power of two and at least a page.
@@ -177,7 +194,7 @@ impl Kernel {
             .take_map("SETTINGS")
             .ok_or_else(|| KernelError::Object("has no map SETTINGS".into()))?;
         let settings = Array::try_from(settings).map_err(map_error)?;
-        Ok(Kernel { programs, heap: None, other_links: Vec::new(), settings })
+        Ok(Kernel { programs, heap: None, other_links: Vec::new(), settings, functions: 0 })
     }
 
     /// Marks a process as a target.
@@ -188,7 +205,14 @@ impl Kernel {
             .map_mut("TARGETS")
             .ok_or_else(|| KernelError::Object("has no map TARGETS".into()))?;
         let mut targets: HashMap<_, u32, u32> = HashMap::try_from(map).map_err(map_error)?;
-        targets.insert(pid.0, state, 0).map_err(map_error)
+        targets.insert(pid.0, state, 0).map_err(map_error)?;
+        let map = self
+            .programs
+            .maps
+            .map_mut("ONLY_TARGET")
+            .ok_or_else(|| KernelError::Object("has no map ONLY_TARGET".into()))?;
+        let mut only: Array<_, u32> = Array::try_from(map).map_err(map_error)?;
+        only.set(0, pid.0, 0).map_err(map_error)
     }
 
     /// Attaches the heap probes, by the best rung that this kernel takes.
@@ -200,6 +224,9 @@ impl Kernel {
     ) -> Result<Rung, KernelError> {
         let attached = Attached::new(&self.programs, pid, files, ladder)?;
         let rung = attached.rung;
+        let points = files.iter().flat_map(|file| &file.points);
+        let functions = points.map(|point| u32::from(point.cookie.function()) + 1).max();
+        self.functions = functions.unwrap_or(0).min(MAX_FUNCTIONS);
         tracing::debug!("{} links by {}", attached.links(), rung.name());
         self.heap = Some(attached);
         Ok(rung)
@@ -207,11 +234,15 @@ impl Kernel {
 
     /// Attaches to fork, exec and exit.
     pub fn attach_lifecycle(&mut self) -> Result<(), KernelError> {
-        for (program, tracepoint) in [
+        self.attach_raw(&[
             ("new_task", c"task_newtask"),
             ("process_exec", c"sched_process_exec"),
             ("thread_exit", c"sched_process_exit"),
-        ] {
+        ])
+    }
+
+    fn attach_raw(&mut self, programs: &[(&'static str, &CStr)]) -> Result<(), KernelError> {
+        for (program, tracepoint) in programs {
             let loaded = self.programs.load(program, ProgramType::RawTracepoint, None)?;
             let link = sys::open_raw_tracepoint(loaded.as_fd(), tracepoint).map_err(|error| {
                 KernelError::Attach { what: tracepoint.to_string_lossy().into_owned(), error }
@@ -219,6 +250,14 @@ impl Kernel {
             self.other_links.push(link);
         }
         Ok(())
+    }
+
+    /// Attaches to page faults, of the target's own code and of system calls on its memory.
+    pub fn attach_faults(&mut self) -> Result<(), KernelError> {
+        self.attach_raw(&[
+            ("page_fault_user", c"page_fault_user"),
+            ("page_fault_kernel", c"page_fault_kernel"),
+        ])
     }
 
     /// Attaches to the mapping system calls.
@@ -265,34 +304,26 @@ impl Kernel {
 
     /// The counters as they are now.
     pub fn books(&self) -> Result<Books, KernelError> {
-        let map = self
-            .programs
-            .maps
-            .map("COUNTERS")
-            .ok_or_else(|| KernelError::Object("has no map COUNTERS".into()))?;
-        let counters: PerCpuArray<_, [u64; Counter::COUNT as usize]> =
-            PerCpuArray::try_from(map).map_err(map_error)?;
-        let mut books =
-            Books { missed: self.heap.as_ref().map_or(0, Attached::missed), ..Books::default() };
-        for cpu in counters.get(&0, 0).map_err(map_error)?.iter() {
-            for (sum, value) in books.values.iter_mut().zip(cpu) {
+        let cpus: PerCpuArray<_, PodCpu> =
+            PerCpuArray::try_from(self.map("CPUS")?).map_err(map_error)?;
+        let missed = self.heap.as_ref().map_or(0, Attached::missed);
+        let mut books = Books { missed, ..Books::default() };
+        for cpu in cpus.get(&0, 0).map_err(map_error)?.iter() {
+            for (sum, value) in books.values.iter_mut().zip(cpu.0.counters) {
                 *sum += value;
             }
         }
+        let hits: PerCpuArray<_, u64> =
+            PerCpuArray::try_from(self.map("HITS")?).map_err(map_error)?;
+        books.hits = (0..self.functions)
+            .map(|function| Ok(hits.get(&function, 0).map_err(map_error)?.iter().sum()))
+            .collect::<Result<_, _>>()?;
         Ok(books)
     }
 
-    /// Outermost calls of the first `functions` functions of the attach plan.
-    pub fn hits(&self, functions: usize) -> Result<Vec<u64>, KernelError> {
-        let map = self
-            .programs
-            .maps
-            .map("HITS")
-            .ok_or_else(|| KernelError::Object("has no map HITS".into()))?;
-        let hits: PerCpuArray<_, u64> = PerCpuArray::try_from(map).map_err(map_error)?;
-        (0..functions.min(MAX_FUNCTIONS as usize) as u32)
-            .map(|index| Ok(hits.get(&index, 0).map_err(map_error)?.iter().sum()))
-            .collect()
+    fn map(&self, name: &str) -> Result<&Map, KernelError> {
+        let map = self.programs.maps.map(name);
+        map.ok_or_else(|| KernelError::Object(format!("has no map {name}")))
     }
 
     /// Detaches every probe. The maps stay readable.
@@ -313,6 +344,8 @@ impl Kernel {
             ("new_task", ProgramType::RawTracepoint, None),
             ("process_exec", ProgramType::RawTracepoint, None),
             ("thread_exit", ProgramType::RawTracepoint, None),
+            ("page_fault_user", ProgramType::RawTracepoint, None),
+            ("page_fault_kernel", ProgramType::RawTracepoint, None),
             ("exit_mmap", ProgramType::Tracepoint, None),
             ("exit_brk", ProgramType::Tracepoint, None),
             ("exit_mremap", ProgramType::Tracepoint, None),

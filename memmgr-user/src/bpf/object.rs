@@ -89,11 +89,9 @@ fn relocated(ebpf: &Ebpf) -> Result<HashMap<String, Vec<bpf_insn>>, KernelError>
 
 fn data(map: &Map) -> Option<&MapData> {
     match map {
-        Map::Array(data)
-        | Map::HashMap(data)
-        | Map::LruHashMap(data)
-        | Map::PerCpuArray(data)
-        | Map::RingBuf(data) => Some(data),
+        Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data) => {
+            Some(data)
+        }
         _ => None,
     }
 }

@@ -92,6 +92,10 @@ impl CapturePlan {
             stack_kind: stack as u32,
             stack_bytes: self.stack_bytes,
             sample_interval,
+            fault_interval: 0,
+            awake_until: u64::MAX,
+            event_cost: 0,
+            tokens_per_1024_ns: 0,
         }
     }
 }

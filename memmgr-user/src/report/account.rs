@@ -134,7 +134,7 @@ pub(super) fn capture(captured: &Standing<'_>, stack: StackChoice) -> Capture {
 fn accounting(captured: &Standing<'_>) -> Accounting {
     let (books, counts) = (captured.books, &captured.collector.counts);
     Accounting {
-        seen: books.get(Counter::Seen),
+        seen: books.seen(),
         filtered: books.sum(&Counter::FILTERED),
         sampled_out: books.get(Counter::SampledOut),
         submitted: books.get(Counter::Submitted),
