@@ -50,6 +50,7 @@ struct Measured {
     target_ns: Rounds,
     target_probes: Rounds,
     memmgr_ns: Rounds,
+    lost_percent: Rounds,
 }
 
 /// Measures the configurations that the filter means and returns their tables.
@@ -83,6 +84,7 @@ fn rounds(configuration: &Configuration, rows: &[Row]) -> Result<Vec<Measured>> 
             measured.target_ns.0.push(cost.target_ns);
             measured.target_probes.0.push(cost.target_probes);
             measured.memmgr_ns.0.push(cost.memmgr_ns);
+            measured.lost_percent.0.push(cost.lost_percent);
         }
     }
     Ok(measured)
@@ -93,20 +95,23 @@ fn table(name: &str, rows: &[Row], measured: &[Measured]) -> Result<String> {
     let (without, with) = (floor(Row::FLOOR), floor(Row::FLOOR_WITH_RETURN));
     let mut text = format!(
         "### {name}\n\n\
-         | | ns a pair | × the floor without return | × the floor with return | memmgr beside it, ns a pair |\n\
-         |---|---:|---:|---:|---:|\n"
+         | | ns a pair | × the floor without return | × the floor with return | memmgr beside it, ns a pair | events lost |\n\
+         |---|---:|---:|---:|---:|---:|\n"
     );
-    for (row, Measured { target_ns, target_probes, memmgr_ns }) in rows.iter().zip(measured) {
-        let beside = match row {
-            Row::Memmgr(..) => format!("{:.0}", memmgr_ns.median()),
-            _ => String::new(),
-        };
-        writeln!(
+    for (row, measured) in rows.iter().zip(measured) {
+        let probes = &measured.target_probes;
+        write!(
             text,
-            "| {row} | {target_ns:.0} | {:.2} | {:.2} | {beside} |",
-            target_probes.over(without),
-            target_probes.over(with),
+            "| {row} | {:.0} | {:.2} | {:.2} |",
+            measured.target_ns,
+            probes.over(without),
+            probes.over(with),
         )?;
+        let (beside, lost) = (measured.memmgr_ns.median(), measured.lost_percent.median());
+        match row {
+            Row::Memmgr(..) => writeln!(text, " {beside:.0} | {lost:.0} % |")?,
+            _ => writeln!(text, " | |")?,
+        }
     }
     text.push('\n');
     Ok(text)

@@ -103,6 +103,8 @@ pub struct Cost {
     pub target_probes: f64,
     /// memmgr beside them, in nanoseconds.
     pub memmgr_ns: f64,
+    /// Percent of the events that were lost, and so cost less than they should.
+    pub lost_percent: f64,
 }
 
 /// Measures one slice of a row.
@@ -116,14 +118,21 @@ pub fn measure(target: &mut Loop, sites: &Sites, row: Row) -> Result<Cost> {
         Row::Memmgr(mode, stack) => {
             let mut flags = mode.flags();
             flags.extend(["--stack", stack.flag()]);
+            if mode == Mode::Exact {
+                // Room for a whole slice: what is lost costs less than it should.
+                flags.extend(["--ring-bytes", "256MiB"]);
+            }
             let capture = capture(target.pid(), &flags);
             if mode == Mode::Auto {
                 target.run(SETTLE, SIZE)?;
             }
             let cost = slice(target, Some(capture.pid()))?;
             // Not by killing it: it takes its probes away before the next row.
-            capture.interrupt().expect_report();
-            Ok(cost)
+            let outcome = capture.interrupt();
+            let accounting = &outcome.expect_report().capture.accounting;
+            let events = (accounting.submitted + accounting.lost).max(1);
+            let lost_percent = 100.0 * accounting.lost as f64 / events as f64;
+            Ok(Cost { lost_percent, ..cost })
         }
     }
 }
@@ -135,7 +144,7 @@ fn slice(target: &mut Loop, memmgr: Option<u32>) -> Result<Cost> {
     let slice = target.run(SLICE, SIZE)?;
     let memmgr_ns = (beside()? - before) / slice.pairs;
     let target_probes = slice.pair_ns / slice.reference_ns;
-    Ok(Cost { target_ns: slice.pair_ns, target_probes, memmgr_ns })
+    Ok(Cost { target_ns: slice.pair_ns, target_probes, memmgr_ns, lost_percent: 0.0 })
 }
 
 /// Where a row of the list is.
