@@ -1,99 +1,118 @@
-//! `cost`: nanoseconds a pair of malloc and free, by mode, as a ratio to empty programs on the same sites.
+//! `cost`: nanoseconds a pair of malloc and free by mode, allocator, threads and kind of stack, as ratios to
+//! empty programs on the same sites.
 
-use std::fmt::Write;
+mod goals;
+mod row;
 
-use anyhow::Result;
+use std::{fmt::Write, time::Duration};
 
-use super::{
-    floor::{At, Sites},
-    target::{Capture, Loop},
+use anyhow::{Result, ensure};
+use memmgr_tests::host::has_library;
+
+pub use self::row::{Row, measure};
+use crate::{
+    floor::Sites,
+    statistics::Rounds,
+    target::{Allocator, Loop},
 };
 
-const PAIRS: u64 = 150_000;
-const SIZE: u64 = 64;
-const ROUNDS: usize = 9;
+/// Bytes of a block.
+pub const SIZE: u64 = 64;
+/// How long a row is measured in a round.
+pub const SLICE: Duration = Duration::from_millis(150);
+const ROUNDS: usize = 5;
 
-/// How a row is measured.
-enum Row {
-    Untraced,
-    Empty(At, bool),
-    Memmgr(&'static [&'static str]),
+/// One table.
+struct Configuration {
+    allocator: Allocator,
+    threads: usize,
 }
 
-/// Runs the bench and returns its tables.
-pub fn run() -> Result<String> {
-    let directory = tempfile::tempdir()?;
-    let mut text = String::new();
-    for threads in [1, 2] {
-        table(&mut text, directory.path(), threads)?;
+impl Configuration {
+    fn all() -> impl Iterator<Item = Self> {
+        let of = |allocator| [1, 2, 4, 16].map(|threads| Configuration { allocator, threads });
+        [Allocator::Glibc, Allocator::Jemalloc].into_iter().flat_map(of)
     }
-    Ok(text)
+
+    fn name(&self) -> String {
+        format!("{}-{}", self.allocator.name(), self.threads)
+    }
+
+    /// By its name, or by that of its allocator.
+    fn is_meant(&self, filter: &str) -> bool {
+        filter.is_empty() || filter == self.name() || filter == self.allocator.name()
+    }
 }
 
-fn table(text: &mut String, directory: &std::path::Path, threads: usize) -> Result<()> {
-    let rows = [
-        ("untraced", Row::Untraced),
-        ("floor: empty programs, malloc entry + free", Row::Empty(At::Site, false)),
-        ("floor: empty programs, malloc entry and return + free", Row::Empty(At::Site, true)),
-        ("empty programs at the first instructions (naive)", Row::Empty(At::Entry, false)),
-        ("sample 512 KiB, unwind tables", Row::Memmgr(&["--mode", "sample", "--stack", "dwarf"])),
-        ("sample 512 KiB, frame pointers", Row::Memmgr(&["--mode", "sample", "--stack", "fp"])),
-        ("exact, frame pointers", Row::Memmgr(&["--mode", "exact", "--stack", "fp"])),
-        ("exact, unwind tables", Row::Memmgr(&["--mode", "exact", "--stack", "dwarf"])),
-    ];
-    let mut target = Loop::start(directory, threads)?;
-    let sites = Sites::find(target.pid())?;
-    target.time(PAIRS, SIZE)?;
-    let mut times = vec![Vec::new(); rows.len()];
+/// What a row took in every round.
+#[derive(Default)]
+struct Measured {
+    target_ns: Rounds,
+    target_probes: Rounds,
+    memmgr_ns: Rounds,
+    lost_percent: Rounds,
+}
+
+/// Measures the configurations that the filter means and returns their tables.
+pub fn run(filter: &str) -> Result<String> {
+    let mut tables = String::new();
+    let mut reached = Vec::new();
+    for configuration in Configuration::all().filter(|each| each.is_meant(filter)) {
+        let name = configuration.name();
+        if configuration.allocator == Allocator::Jemalloc && !has_library("libjemalloc.so.2") {
+            continue;
+        }
+        let rows = Row::all();
+        let measured = rounds(&configuration, &rows)?;
+        let table = table(&name, &rows, &measured)?;
+        eprintln!("{table}");
+        tables.push_str(&table);
+        reached.push((name, goals::reached(&rows, &measured)));
+    }
+    ensure!(!reached.is_empty(), "no configuration is called {filter:?}: try glibc-1, or jemalloc");
+    tables.push_str(&goals::table(&reached));
+    Ok(tables)
+}
+
+fn rounds(configuration: &Configuration, rows: &[Row]) -> Result<Vec<Measured>> {
+    let mut target = Loop::start(configuration.allocator, configuration.threads);
+    let sites = Sites::find(target.pid(), configuration.allocator.family())?;
+    let mut measured: Vec<Measured> = rows.iter().map(|_| Measured::default()).collect();
     for _ in 0..ROUNDS {
-        for ((_, row), times) in rows.iter().zip(&mut times) {
-            times.push(measure(&mut target, &sites, row)?);
+        for (row, measured) in rows.iter().zip(&mut measured) {
+            let cost = measure(&mut target, &sites, *row)?;
+            measured.target_ns.0.push(cost.target_ns);
+            measured.target_probes.0.push(cost.target_probes);
+            measured.memmgr_ns.0.push(cost.memmgr_ns);
+            measured.lost_percent.0.push(cost.lost_percent);
         }
     }
-    let medians: Vec<f64> = times.iter().map(|times| quantile(times, 0.5)).collect();
-    writeln!(
-        text,
-        "malloc({SIZE}) and free on glibc, {threads} thread(s), {ROUNDS} interleaved rounds of {PAIRS} pairs\n"
-    )?;
-    writeln!(
-        text,
-        "| | ns a pair, median | quartiles | of the floor without return | of the floor with return |"
-    )?;
-    writeln!(text, "|---|---:|---:|---:|---:|")?;
-    for ((name, _), (times, median)) in rows.iter().zip(times.iter().zip(&medians)) {
-        writeln!(
+    Ok(measured)
+}
+
+fn table(name: &str, rows: &[Row], measured: &[Measured]) -> Result<String> {
+    let floor = |wanted| &measured[row::position(rows, wanted)].target_probes;
+    let (without, with) = (floor(Row::FLOOR), floor(Row::FLOOR_WITH_RETURN));
+    let mut text = format!(
+        "### {name}\n\n\
+         | | ns a pair | × the floor without return | × the floor with return | memmgr beside it, ns a pair | events lost |\n\
+         |---|---:|---:|---:|---:|---:|\n"
+    );
+    for (row, measured) in rows.iter().zip(measured) {
+        let probes = &measured.target_probes;
+        write!(
             text,
-            "| {name} | {median:.0} | {:.0} – {:.0} | {:.2} | {:.2} |",
-            quantile(times, 0.25),
-            quantile(times, 0.75),
-            median / medians[1],
-            median / medians[2],
+            "| {row} | {:.0} | {:.2} | {:.2} |",
+            measured.target_ns,
+            probes.over(without),
+            probes.over(with),
         )?;
-    }
-    writeln!(text)?;
-    Ok(())
-}
-
-fn measure(target: &mut Loop, sites: &Sites, row: &Row) -> Result<f64> {
-    match row {
-        Row::Untraced => target.time(PAIRS, SIZE),
-        Row::Empty(at, with_return) => {
-            let links = sites.attach(*at, *with_return)?;
-            let time = target.time(PAIRS, SIZE);
-            drop(links);
-            time
-        }
-        Row::Memmgr(flags) => {
-            let capture = Capture::start(target.pid(), flags)?;
-            let time = target.time(PAIRS, SIZE);
-            drop(capture);
-            time
+        let (beside, lost) = (measured.memmgr_ns.median(), measured.lost_percent.median());
+        match row {
+            Row::Memmgr(..) => writeln!(text, " {beside:.0} | {lost:.0} % |")?,
+            _ => writeln!(text, " | |")?,
         }
     }
-}
-
-fn quantile(values: &[f64], share: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[((sorted.len() - 1) as f64 * share).round() as usize]
+    text.push('\n');
+    Ok(text)
 }

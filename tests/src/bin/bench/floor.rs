@@ -1,13 +1,14 @@
 //! Empty programs on the sites that memmgr probes: what any tool pays that traps there.
 
 use std::{
+    fs::File,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
 use memmgr::{
-    allocator::{AttachPlan, KernelFacts, Request, Role, open_mapped, plan},
+    allocator::{AttachPlan, Family, KernelFacts, Request, elf::Elf, open_mapped, plan},
     bpf::sys::{self, AttachType, Instruction, ProgramType, UprobeTargets},
     modules::mapped_files,
     source::{mappings::read_mappings, process_dir::ProcessDir, roots::Roots},
@@ -19,6 +20,7 @@ pub struct Sites {
     plan: AttachPlan,
     path: PathBuf,
     pid: u32,
+    _reference: OwnedFd,
     /// Chosen site and entry of malloc, then of free.
     pub malloc: (u64, u64),
     /// As above.
@@ -26,7 +28,7 @@ pub struct Sites {
 }
 
 /// Which place of a function.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
     /// The one that memmgr chooses.
     Site,
@@ -35,24 +37,31 @@ pub enum At {
 }
 
 impl Sites {
-    /// Finds them as memmgr does.
-    pub fn find(pid: u32) -> Result<Self> {
+    /// Finds those of the allocator that the target uses, as memmgr does; and puts an empty program on the
+    /// target's function `reference`, for as long as this lives.
+    pub fn find(pid: u32, family: Family) -> Result<Self> {
         let roots = Roots::default();
         let mappings = read_mappings(&ProcessDir::open(&roots, Pid(pid))?)?;
         let kernel = KernelFacts { multi_byte_nop_emulated: true };
         let request = Request { kernel, allocators: Vec::new(), probes: Vec::new() };
         let open = |file: &_| open_mapped(&roots.proc, Pid(pid), file);
         let plan = plan(&mapped_files(&mappings), open, &request)?;
-        let allocator = plan.allocators.first().context("the loop has no allocator")?;
-        let of = |role: Role| {
-            let function = allocator.functions.iter().find(|function| function.role == role);
+        let allocator = plan
+            .allocators
+            .iter()
+            .find(|allocator| allocator.family == family)
+            .with_context(|| format!("the target has no allocator {family:?}"))?;
+        let of = |name: &str| {
+            let is_meant = |symbol: &str| symbol.split('=').any(|each| each == name);
+            let function = allocator.functions.iter().find(|function| is_meant(&function.symbol));
             function
                 .map(|function| (function.probe.0, function.function.0))
-                .context("no such function")
+                .with_context(|| format!("{family:?} has no {name}"))
         };
-        let (malloc, free) = (of(Role::Malloc)?, of(Role::Free)?);
+        let (malloc, free) = (of("malloc")?, of("free")?);
         let path = allocator.attach_path();
-        Ok(Sites { plan, path, pid, malloc, free })
+        let reference = empty_on_reference(pid)?;
+        Ok(Sites { plan, path, pid, _reference: reference, malloc, free })
     }
 
     /// Empty programs on malloc and free; with the return of malloc or without. Dropping the result detaches.
@@ -69,6 +78,14 @@ impl Sites {
             empty(&self.path, self.pid, malloc, place(self.malloc))?,
         ])
     }
+}
+
+fn empty_on_reference(pid: u32) -> Result<OwnedFd> {
+    let program = PathBuf::from(format!("/proc/{pid}/exe"));
+    let functions =
+        Elf::open(File::open(&program)?)?.functions(|name, _, _| name == "reference")?;
+    let place = functions.first().context("the target has no function `reference`")?.place?;
+    empty(&program, pid, AttachType::UprobeMulti, place.0)
 }
 
 fn empty(path: &Path, pid: u32, attach: AttachType, offset: u64) -> Result<OwnedFd> {

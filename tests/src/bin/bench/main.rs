@@ -4,7 +4,9 @@
 mod cost;
 mod floor;
 mod leaks;
+mod mode;
 mod recording;
+mod statistics;
 mod target;
 
 use std::process::ExitCode;
@@ -12,7 +14,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let argument = |number| std::env::args().nth(number).unwrap_or_default();
     let result = match argument(1).as_str() {
-        "cost" => cost::run(),
+        "cost" => cost::run(&argument(2)),
         "leaks" => leaks::run(&argument(2)),
         "recording" => recording::run(),
         other => {

@@ -1,121 +1,113 @@
 //! The program that is timed, and memmgr beside it.
 
-use std::{
-    io::{BufRead, BufReader, Write},
-    path::{Path, PathBuf},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-};
+use std::{fs, process::Command, thread::sleep, time::Duration};
 
-use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context, Result, bail, ensure};
+use memmgr::allocator::Family;
+use memmgr_tests::{Capture, Program, Workload};
+
+/// What malloc and free of the loop are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Allocator {
+    /// That of the C library.
+    Glibc,
+    /// jemalloc in its place, by `LD_PRELOAD`.
+    Jemalloc,
+}
+
+impl Allocator {
+    /// As users write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Allocator::Glibc => "glibc",
+            Allocator::Jemalloc => "jemalloc",
+        }
+    }
+
+    /// As memmgr's plan calls it.
+    pub fn family(self) -> Family {
+        match self {
+            Allocator::Glibc => Family::Glibc,
+            Allocator::Jemalloc => Family::Jemalloc,
+        }
+    }
+
+    /// What the dynamic loader has to load first.
+    fn preload(self) -> Option<&'static str> {
+        match self {
+            Allocator::Glibc => None,
+            Allocator::Jemalloc => Some("libjemalloc.so.2"),
+        }
+    }
+}
 
 /// A running loop of malloc and free; ends when it is dropped.
-pub struct Loop {
-    child: Child,
-    ask: ChildStdin,
-    answers: BufReader<ChildStdout>,
+pub struct Loop(Workload);
+
+/// What a slice of the loop took.
+#[derive(Clone, Copy, Debug)]
+pub struct Slice {
+    /// Pairs of all threads.
+    pub pairs: f64,
+    /// Processor time of a pair.
+    pub pair_ns: f64,
+    /// Processor time of a call of `reference`, which has the same empty program on it all the time.
+    pub reference_ns: f64,
 }
 
 impl Loop {
     /// Compiles the workload and starts it with this many threads.
-    pub fn start(directory: &Path, threads: usize) -> Result<Self> {
-        let program = compile(directory)?;
-        let mut child = Command::new(program)
-            .arg(threads.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start the loop")?;
-        let ask = child.stdin.take().context("no stdin")?;
-        let answers = BufReader::new(child.stdout.take().context("no stdout")?);
-        let mut this = Loop { child, ask, answers };
-        if this.answer()? != "ready" {
-            bail!("the loop did not get ready");
+    pub fn start(allocator: Allocator, threads: usize) -> Self {
+        let program = Program::c("malloc-free-loop")
+            .flags(&["-fno-omit-frame-pointer", "-fno-builtin"])
+            .build();
+        let mut command = Command::new(program);
+        command.arg(threads.to_string());
+        if let Some(library) = allocator.preload() {
+            command.env("LD_PRELOAD", library);
         }
-        Ok(this)
+        Loop(Workload::start_command(command))
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.0.pid()
     }
 
-    /// Nanoseconds a pair over so many pairs of this size in every thread.
-    pub fn time(&mut self, pairs: u64, size: u64) -> Result<f64> {
-        writeln!(self.ask, "{pairs} {size}")?;
-        let nanoseconds: u64 = self.answer()?.parse()?;
-        Ok(nanoseconds as f64 / pairs as f64)
-    }
-
-    fn answer(&mut self) -> Result<String> {
-        let mut line = String::new();
-        self.answers.read_line(&mut line)?;
-        Ok(line.trim().to_owned())
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        end(&mut self.child);
+    /// Lets every thread run pairs of blocks of this size for so long.
+    pub fn run(&mut self, time: Duration, size: u64) -> Result<Slice> {
+        self.0.send(&format!("{} {size}", time.as_millis()));
+        let line = self.0.line();
+        let numbers: Vec<f64> = line
+            .split_ascii_whitespace()
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .with_context(|| format!("the loop said {line:?}"))?;
+        let &[pairs, pairs_ns, references, references_ns, _elapsed_ns] = numbers.as_slice() else {
+            bail!("the loop said {line:?}")
+        };
+        ensure!(numbers.iter().all(|number| *number > 0.0), "the loop said {line:?}");
+        Ok(Slice { pairs, pair_ns: pairs_ns / pairs, reference_ns: references_ns / references })
     }
 }
 
-fn compile(directory: &Path) -> Result<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads/malloc-free-loop.c");
-    let program = directory.join("malloc-free-loop");
-    let status = Command::new("cc")
-        .args(["-O2", "-fno-omit-frame-pointer", "-fno-builtin", "-pthread", "-o"])
-        .arg(&program)
-        .arg(source)
-        .status()
-        .context("cannot run cc")?;
-    if !status.success() {
-        bail!("cc failed: {status}");
-    }
-    Ok(program)
+/// Starts memmgr on a process and returns once it counts.
+pub fn capture(pid: u32, flags: &[&str]) -> Capture {
+    let capture = Capture::start(pid, flags);
+    // It says so just before counting begins.
+    sleep(Duration::from_millis(100));
+    capture
 }
 
-/// memmgr capturing; ends, with its report thrown away, when it is dropped.
-pub struct Capture {
-    child: Child,
-}
-
-impl Capture {
-    /// Starts memmgr on a process and returns when its probes are in place.
-    pub fn start(pid: u32, flags: &[&str]) -> Result<Self> {
-        let binary = std::env::var_os("MEMMGR_TEST_BIN")
-            .context("MEMMGR_TEST_BIN names no binary; `cargo xtask bench` sets it")?;
-        let mut child = Command::new(binary)
-            .args(["leaks", "--duration", "0", "--pid", &pid.to_string()])
-            .args(flags)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("cannot start memmgr")?;
-        let mut line = String::new();
-        BufReader::new(child.stderr.take().context("no stderr")?).read_line(&mut line)?;
-        let capture = Capture { child };
-        if !line.starts_with("memmgr: capturing") {
-            bail!("memmgr did not attach: {line}");
-        }
-        // The line comes just before counting begins.
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        Ok(capture)
+/// Processor time that all threads of a process have taken, in nanoseconds: the first figure of
+/// `/proc/PID/task/TID/schedstat` (Documentation/scheduler/sched-stats.rst).
+pub fn processor_ns(pid: u32) -> Result<f64> {
+    let mut sum = 0.0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end at any time.
+        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        let first = text.split_ascii_whitespace().next().context("an empty schedstat")?;
+        sum += first.parse::<f64>()?;
     }
-}
-
-impl Drop for Capture {
-    fn drop(&mut self) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
-            && kill_process(pid, Signal::INT).is_ok()
-        {
-            self.child.wait().expect("our own child");
-        }
-    }
-}
-
-fn end(child: &mut Child) {
-    if child.kill().is_ok() {
-        child.wait().expect("our own child");
-    }
+    Ok(sum)
 }
