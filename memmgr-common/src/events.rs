@@ -38,6 +38,10 @@ pub enum Kind {
     ThreadExit = 13,
     /// [`Block`]: the program break was set; `address` is the new break.
     Break = 14,
+    /// [`Block`]: the target touched a page that was not there, or wrote to one that it shared. `address` is the page's,
+    /// `size` is [`crate::limits::PAGE_SIZE`], and `ip` is one byte behind the first of the faulting instruction, so that it can be
+    /// treated as the return addresses of all other stacks are.
+    Fault = 15,
 }
 
 /// What every event begins with.
@@ -70,6 +74,8 @@ pub mod flags {
     pub const NEW_TRACKED: u16 = 8;
     /// The mapping is of a file.
     pub const FILE_MAPPING: u16 = 16;
+    /// The page was there before the fault: it was shared, was written, and is a copy of the target's own now.
+    pub const COPIED: u16 = 32;
 }
 
 /// A block, and the stack that asked for it.
