@@ -74,6 +74,8 @@ pub mod flags {
     pub const NEW_TRACKED: u16 = 8;
     /// The mapping is of a file.
     pub const FILE_MAPPING: u16 = 16;
+    /// The page was there before the fault: it was shared, was written, and is a copy of the target's own now.
+    pub const COPIED: u16 = 32;
 }
 
 /// A block, and the stack that asked for it.

@@ -116,8 +116,8 @@ pub struct Interval {
     pub new_sites: Vec<(u32, SizeClass)>,
     /// What changed.
     pub changes: Changes,
-    /// Heap, anonymous mappings and mappings of files since the attach, as of the end of the interval.
-    pub totals: [Sums; 3],
+    /// By class since the attach, as of the end of the interval.
+    pub totals: [Sums; Class::COUNT],
 }
 
 #[derive(Default)]
@@ -149,7 +149,7 @@ pub struct Ledger {
     new_sites: Vec<(u32, SizeClass)>,
     /// Where the intervals end.
     cuts: Vec<KernelTime>,
-    totals: [Sums; 3],
+    totals: [Sums; Class::COUNT],
 }
 
 impl Ledger {
@@ -165,7 +165,11 @@ impl Ledger {
         let age = interval - self.interval_of(delta.born);
         let index = self.site(delta.class, delta.stack, class);
         let site = &mut self.sites[index as usize];
-        let samples = if delta.class == Class::Heap { 1.0 } else { delta.count };
+        // Mappings are never sampled, and a part of one that goes may leave two.
+        let samples = match delta.class {
+            Class::Heap | Class::Resident => 1.0,
+            Class::Mapping | Class::FileMapping => delta.count,
+        };
         let amount = Amount { count: delta.count, bytes: delta.bytes, samples };
         if !site.touched {
             site.touched = true;

@@ -7,10 +7,11 @@ use std::collections::HashMap;
 
 use crate::{
     aggregate::{Interval, Ledger},
-    decode::{self, Backing, Block, Event, Origin, RawStack, ResizeEnd, StackKey, decode},
+    decode::{self, Backing, Block, Event, Origin, RawStack, ResizeEnd, StackKey, Touch, decode},
     modules::{Modules, Place},
     stacks::{Outer, StackHandle, Stacks},
-    track::{Blocks, Change, Class, Mappings, NewBlock},
+    source::pagemap::Page,
+    track::{Blocks, Change, Class, Mappings, NewBlock, Resident},
     units::{Address, KernelTime},
     unwind::Unwinder,
 };
@@ -22,6 +23,8 @@ pub struct Caps {
     pub blocks: usize,
     /// Live mapped ranges: about 100 bytes each.
     pub ranges: usize,
+    /// Pages that were touched: about 60 bytes each.
+    pub pages: usize,
     /// Nodes of the stack tree: about 24 bytes each.
     pub stack_nodes: usize,
     /// Blocks below and from this size are booked apart; 0 for none.
@@ -30,7 +33,13 @@ pub struct Caps {
 
 impl Default for Caps {
     fn default() -> Self {
-        Caps { blocks: 64 << 20, ranges: 1 << 20, stack_nodes: 8 << 20, divide: 0 }
+        Caps {
+            blocks: 64 << 20,
+            ranges: 1 << 20,
+            pages: 1 << 20,
+            stack_nodes: 8 << 20,
+            divide: 0,
+        }
     }
 }
 
@@ -66,6 +75,8 @@ pub struct Collector {
     pub blocks: Blocks,
     /// Live mapped ranges.
     pub mappings: Mappings,
+    /// Pages that were touched.
+    pub resident: Resident,
     /// All stacks.
     pub stacks: Stacks,
     /// The code that is mapped.
@@ -93,6 +104,7 @@ impl Collector {
             ledger: Ledger::new(caps.divide),
             blocks: Blocks::new(began, caps.blocks),
             mappings: Mappings::new(program_break, caps.ranges),
+            resident: Resident::new(caps.pages),
             stacks: Stacks::new(caps.stack_nodes),
             modules,
             counts: Counts::default(),
@@ -128,7 +140,15 @@ impl Collector {
         let ledger = &mut self.ledger;
         self.blocks.clear(&mut |delta| ledger.apply(&delta));
         self.mappings.clear(&mut |delta| ledger.apply(&delta));
+        self.resident.clear(&mut |delta| ledger.apply(&delta));
         self.stale = true;
+    }
+
+    /// What is at the pages that were due to be looked at.
+    pub fn looked(&mut self, found: &[(Address, Page)], now: KernelTime) {
+        let now = now.max(self.ledger.interval_began().unwrap_or_default());
+        let ledger = &mut self.ledger;
+        self.resident.looked(found, now, &mut |delta| ledger.apply(&delta));
     }
 
     /// Takes one record.
@@ -207,7 +227,20 @@ impl Collector {
                 let ledger = &mut self.ledger;
                 self.mappings.set_break(address, stack, time, &mut |delta| ledger.apply(&delta));
             }
-            Event::Fork => self.counts.forks += 1,
+            Event::Fault(block, touch) => {
+                let page = self.new_block(origin, &block);
+                let ledger = &mut self.ledger;
+                match touch {
+                    Touch::First => {
+                        self.resident.touched(page, &mut |delta| ledger.apply(&delta));
+                    }
+                    Touch::Copied => self.resident.copied(page),
+                }
+            }
+            Event::Fork => {
+                self.counts.forks += 1;
+                self.resident.forked();
+            }
             Event::Exec => return Course::Exec,
             Event::ThreadExit => {}
         }

@@ -43,6 +43,8 @@ pub enum Event<'a> {
     RemapEnd(Option<Block<'a>>),
     /// The program break was set to the block's address.
     Break(Block<'a>),
+    /// A page was touched.
+    Fault(Block<'a>, Touch),
     /// The target made a child process.
     Fork,
     /// The target executed another program.
@@ -82,6 +84,16 @@ pub enum Backing {
     Anonymous,
     /// A file.
     File,
+}
+
+/// What a page fault was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touch {
+    /// The page was not there.
+    First,
+    /// The page was there and shared: the kernel's page of zeroes, a file's, a relative's after a fork. It was
+    /// written, and is a copy now.
+    Copied,
 }
 
 /// A range of addresses.
@@ -194,6 +206,9 @@ fn body<'a>(record: &'a [u8], header: &events::Header) -> Result<Event<'a>, Deco
         Event::RemapEnd((block.address != Address(0)).then_some(block))
     } else if is(Kind::Break) {
         Event::Break(block(record, header)?)
+    } else if is(Kind::Fault) {
+        let touch = if has(flags::COPIED) { Touch::Copied } else { Touch::First };
+        Event::Fault(block(record, header)?, touch)
     } else if is(Kind::Fork) {
         Event::Fork
     } else if is(Kind::Exec) {
@@ -350,6 +365,12 @@ mod tests {
             &wire_block(Kind::Map, flags::FILE_MAPPING, 64, 10, b"", 5),
             &Event::Map(plain(64, 10, known()), Backing::File),
         );
+        for (flags, touch) in [(0, Touch::First), (flags::COPIED, Touch::Copied)] {
+            check(
+                &wire_block(Kind::Fault, flags, 4096, 4096, b"", 5),
+                &Event::Fault(plain(4096, 4096, known()), touch),
+            );
+        }
     }
 
     #[test]

@@ -70,8 +70,8 @@ pub struct Recorded {
     pub recorded_s: f64,
     /// And at the moment.
     pub duration_s: f64,
-    /// Heap, anonymous mappings, mappings of files.
-    pub totals: [Totals; 3],
+    /// By class.
+    pub totals: [Totals; Class::COUNT],
     /// The windows of the histories; none between two moments.
     pub windows: Windows,
     /// Figures over time.
@@ -346,7 +346,7 @@ fn walk(nodes: &[(u32, Address)], mut node: u32) -> Option<(Vec<Address>, Outer)
 const ROOTS: u32 = Outer::NotKept as u32 + 1;
 
 /// Sums of what is shown, for a span of time that no running total covers.
-fn totals_of(stacks: &[StackRecord]) -> [Totals; 3] {
+fn totals_of(stacks: &[StackRecord]) -> [Totals; Class::COUNT] {
     Class::ALL.map(|class| {
         let mut sums = Sums::default();
         for stack in stacks.iter().filter(|stack| stack.class == class) {

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     aggregate::SizeClass,
     report::{Frame, TimelinePoint, Totals},
+    track::Class,
     units::Address,
 };
 
@@ -31,7 +32,10 @@ impl Recording {
             .map_err(|error| RecordingError::Damaged(shown(&self.path), error.to_string()))
     }
 
-    pub(super) fn points(&self) -> rusqlite::Result<(Vec<TimelinePoint>, Vec<[Totals; 3]>)> {
+    #[allow(clippy::type_complexity, reason = "two columns")]
+    pub(super) fn points(
+        &self,
+    ) -> rusqlite::Result<(Vec<TimelinePoint>, Vec<[Totals; Class::COUNT]>)> {
         let mut select = self.connection.prepare(
             "SELECT end_s, live_bytes, rss_bytes, cgroup_bytes, swap_bytes, threads, descriptors, totals
              FROM interval ORDER BY id",
@@ -48,7 +52,7 @@ impl Recording {
                 descriptors: unsigned(row.get(6)?),
             };
             let totals: String = row.get(7)?;
-            Ok((point, serde_json::from_str(&totals).unwrap_or_default()))
+            Ok((point, by_class(&totals)))
         })?;
         rows.collect()
     }
@@ -147,4 +151,11 @@ impl Recording {
         })?;
         rows.filter(|row| row.as_ref().map_or(true, |l| !frames.contains_key(&l.address))).collect()
     }
+}
+
+/// Totals in the order of the classes. A recording from before there was a class has none of it.
+fn by_class(json: &str) -> [Totals; Class::COUNT] {
+    let mut totals: Vec<Totals> = serde_json::from_str(json).unwrap_or_default();
+    totals.resize(Class::COUNT, Totals::default());
+    totals.try_into().unwrap_or_default()
 }

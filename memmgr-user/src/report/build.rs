@@ -15,7 +15,7 @@ use crate::{
 
 use super::{
     Age, Filter, Module, NotCovered, Process, Reconciliation, Report, SCHEMA, SizeClass, Stack,
-    shares,
+    main_class, shares,
 };
 
 /// Makes the report. `late` are frames of addresses that the recording has none of.
@@ -28,8 +28,9 @@ pub fn build(recorded: &Recorded, late: &Symbols, shown: Shown) -> Report {
         .map(|(id, record)| stack(id as u32, record, recorded, late))
         .collect();
     let mut capture = documents.capture;
+    let main = main_class(&capture, &stacks).name();
     capture.filter = Filter { min_age_s: shown.min_age_s, min_size_bytes: shown.min_size };
-    let [totals, mapped, file_mapped] = recorded.totals.clone();
+    let [totals, mapped, file_mapped, resident] = recorded.totals.clone();
     let mut report = Report {
         schema: SCHEMA.to_owned(),
         memmgr_version: documents.memmgr_version,
@@ -40,9 +41,10 @@ pub fn build(recorded: &Recorded, late: &Symbols, shown: Shown) -> Report {
         totals,
         mapped,
         file_mapped,
-        functions: shares::functions(&stacks),
-        modules: modules(recorded, &stacks),
-        sizes: shares::sizes(&stacks),
+        functions: shares::functions(&stacks, main),
+        modules: modules(recorded, &stacks, main),
+        sizes: shares::sizes(&stacks, main),
+        resident,
         stacks,
         windows_s: recorded.windows.ends_s.clone(),
         timeline: recorded.timeline.clone(),
@@ -149,7 +151,7 @@ fn whole(estimate: f64) -> u64 {
     estimate.max(0.0).round() as u64
 }
 
-fn modules(recorded: &Recorded, stacks: &[Stack]) -> Vec<Module> {
+fn modules(recorded: &Recorded, stacks: &[Stack], class: &str) -> Vec<Module> {
     let known = recorded.modules.iter().map(|module| Module {
         path: module.path.clone(),
         build_id: module.build_id.clone(),
@@ -159,5 +161,5 @@ fn modules(recorded: &Recorded, stacks: &[Stack]) -> Vec<Module> {
         bias: module.bias,
         ..Module::default()
     });
-    shares::modules(known.collect(), stacks)
+    shares::modules(known.collect(), stacks, class)
 }

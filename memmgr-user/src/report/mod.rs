@@ -15,6 +15,8 @@ mod verdict;
 
 use serde::{Deserialize, Serialize};
 
+use crate::track::Class;
+
 pub use figures::{Cgroup, Host, Pressure, PressureLine, Process, Reconciliation};
 pub use shares::{Function, Module, SizeClass};
 pub use verdict::{Finding, Growth, Lifetime, Old, Suppression, Survival};
@@ -43,14 +45,17 @@ pub struct Report {
     pub mapped: Totals,
     /// Files that the target mapped since the attach: address space.
     pub file_mapped: Totals,
+    /// Private pages that the target touched since the attach and that are there: where the faults were captured.
+    #[serde(default)]
+    pub resident: Totals,
     /// Every stack with allocations, most live bytes first.
     pub stacks: Vec<Stack>,
-    /// The same bytes by function.
+    /// Bytes of the main class by function: of the heap, or without one of what is resident.
     pub functions: Vec<Function>,
-    /// The same bytes by file, and where each file was mapped.
+    /// The same by file, and where each file was mapped.
     #[serde(default)]
     pub modules: Vec<Module>,
-    /// The same bytes by size of the block, smallest first.
+    /// The same by size of the block, smallest first.
     #[serde(default)]
     pub sizes: Vec<SizeClass>,
     /// Judgements, most severe first.
@@ -76,6 +81,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// What the report is about first: the heap, or where no allocator was probed what is resident.
+    pub fn main_class(&self) -> Class {
+        main_class(&self.capture, &self.stacks)
+    }
+
     /// Leaves out the series of stacks that do not grow, but for the largest: nobody looks at them, and in
     /// a report of many stacks they are most of its bytes. For after the judgement, which needs them all.
     pub fn drop_flat_series(&mut self) {
@@ -87,6 +97,12 @@ impl Report {
             }
         }
     }
+}
+
+/// See [`Report::main_class`].
+fn main_class(capture: &Capture, stacks: &[Stack]) -> Class {
+    let has_heap = || stacks.iter().any(|stack| stack.class == Class::Heap.name());
+    if capture.mode == "growth" && !has_heap() { Class::Resident } else { Class::Heap }
 }
 
 /// The process that was captured.
@@ -156,7 +172,7 @@ pub struct NotCovered {
 /// How the capture was made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Capture {
-    /// `exact` or `sample`.
+    /// `exact`, `sample`, or `growth`: no allocator probes, only page faults and mappings.
     pub mode: String,
     /// Mean distance between samples; 0 in exact mode.
     pub sample_interval_bytes: u64,
@@ -297,7 +313,7 @@ pub struct Totals {
 pub struct Stack {
     /// Stable within the report.
     pub id: u32,
-    /// `heap`, `mapping` or `file-mapping`: what kind of memory. Kinds are never added up.
+    /// `heap`, `mapping`, `file-mapping` or `resident`: what kind of memory. Kinds are never added up.
     pub class: String,
     /// Blocks outstanding.
     pub live_count: u64,

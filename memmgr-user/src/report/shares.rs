@@ -24,7 +24,7 @@ pub struct Function {
     pub total_alloc_bytes: u64,
 }
 
-/// Heap bytes by file, and where the file was mapped.
+/// Bytes by file, and where the file was mapped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Module {
     /// The file, named as in [`super::Frame::module`].
@@ -68,10 +68,10 @@ pub struct SizeClass {
     pub alloc_bytes: u64,
 }
 
-/// Heap bytes by function: a function counts once a stack however often it stands in it.
-pub(super) fn functions(stacks: &[Stack]) -> Vec<Function> {
+/// Bytes of a class by function: a function counts once a stack however often it stands in it.
+pub(super) fn functions(stacks: &[Stack], class: &str) -> Vec<Function> {
     let mut functions: HashMap<(&str, &str), Function> = HashMap::new();
-    for stack in stacks.iter().filter(|stack| stack.class == "heap") {
+    for stack in stacks.iter().filter(|stack| stack.class == class) {
         let mut seen = HashSet::new();
         for (depth, frame) in stack.frames.iter().enumerate() {
             let Some(name) = frame.function.as_deref() else { continue };
@@ -103,11 +103,11 @@ pub(super) fn functions(stacks: &[Stack]) -> Vec<Function> {
     functions
 }
 
-/// Adds heap bytes to the modules: a module counts once a stack. Those that hold none keep their zeros.
-pub(super) fn modules(mut modules: Vec<Module>, stacks: &[Stack]) -> Vec<Module> {
+/// Adds bytes of a class to the modules: a module counts once a stack. Those that hold none keep their zeros.
+pub(super) fn modules(mut modules: Vec<Module>, stacks: &[Stack], class: &str) -> Vec<Module> {
     let mut index: HashMap<String, usize> =
         modules.iter().enumerate().map(|(i, module)| (module.path.clone(), i)).collect();
-    for stack in stacks.iter().filter(|stack| stack.class == "heap") {
+    for stack in stacks.iter().filter(|stack| stack.class == class) {
         let mut seen = HashSet::new();
         for (depth, frame) in stack.frames.iter().enumerate() {
             let Some(path) = frame.module.as_deref() else { continue };
@@ -136,11 +136,11 @@ pub(super) fn modules(mut modules: Vec<Module>, stacks: &[Stack]) -> Vec<Module>
     modules
 }
 
-/// Heap bytes by size class.
-pub(super) fn sizes(stacks: &[Stack]) -> Vec<SizeClass> {
+/// Bytes of a class by size of the block.
+pub(super) fn sizes(stacks: &[Stack], class: &str) -> Vec<SizeClass> {
     let mut sizes: BTreeMap<(u64, u64), SizeClass> = BTreeMap::new();
-    let heap = stacks.iter().filter(|stack| stack.class == "heap");
-    for size in heap.flat_map(|stack| &stack.sizes) {
+    let stacks = stacks.iter().filter(|stack| stack.class == class);
+    for size in stacks.flat_map(|stack| &stack.sizes) {
         let sum = sizes.entry((size.min_bytes, size.max_bytes)).or_insert_with(|| SizeClass {
             min_bytes: size.min_bytes,
             max_bytes: size.max_bytes,
@@ -177,7 +177,7 @@ mod tests {
             stack(&["walk", "main"], 5, "heap"),
             stack(&["mmap", "main"], 1000, "mapping"),
         ];
-        let got: Vec<String> = functions(&stacks)
+        let got: Vec<String> = functions(&stacks, "heap")
             .iter()
             .map(|f| {
                 format!(
@@ -191,5 +191,7 @@ mod tests {
             })
             .collect();
         assert_eq!(got, ["main 0/15 0/30", "walk 5/15 10/30", "leaf 10/10 20/20"]);
+        let mapped = functions(&stacks, "mapping");
+        assert_eq!(mapped.iter().map(|f| f.total_live_bytes).collect::<Vec<_>>(), [1000, 1000]);
     }
 }

@@ -6,6 +6,7 @@ pub mod cgroup_path;
 pub mod host;
 pub mod identity;
 pub mod mappings;
+pub mod pagemap;
 mod pressure;
 pub mod process;
 pub mod process_dir;

@@ -160,6 +160,11 @@ impl ProcessDir {
         }
     }
 
+    /// One file of the process, open: for those that are too long to be read as a whole.
+    pub fn open_file(&self, name: &str) -> Result<File, ProcessError> {
+        self.try_open(name).map_err(|error| self.error(name, error))
+    }
+
     /// Where a link of the process leads; absent when there is none (kernel threads, zombies) or it is refused.
     pub fn read_link(&self, name: &str) -> Result<Option<PathBuf>, ProcessError> {
         match fs::readlinkat(&self.fd, name, Vec::new()).map_err(io::Error::from) {
@@ -190,11 +195,14 @@ impl ProcessDir {
         ProcessError::Malformed { path: self.path.join(name), what: what.into() }
     }
 
+    fn try_open(&self, name: &str) -> io::Result<File> {
+        Ok(fs::openat(&self.fd, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?.into())
+    }
+
     fn try_read(&self, name: &str) -> io::Result<Vec<u8>> {
-        let fd = fs::openat(&self.fd, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         // A page at first: procfs tells no size, and most of these files fit.
         let mut content = Vec::with_capacity(4096);
-        File::from(fd).read_to_end(&mut content)?;
+        self.try_open(name)?.read_to_end(&mut content)?;
         Ok(content)
     }
 

@@ -7,10 +7,12 @@
 
 mod blocks;
 mod mappings;
+mod resident;
 mod table;
 
 pub use blocks::{Blocks, LiveBlock};
 pub use mappings::{LiveRange, Mappings};
+pub use resident::{NotBooked, Resident};
 
 use crate::{
     stacks::StackHandle,
@@ -26,11 +28,16 @@ pub enum Class {
     Mapping,
     /// Mappings of files.
     FileMapping,
+    /// Private pages, by the stack that touched them first.
+    Resident,
 }
 
 impl Class {
-    /// Every class.
-    pub const ALL: [Class; 3] = [Class::Heap, Class::Mapping, Class::FileMapping];
+    /// How many there are.
+    pub const COUNT: usize = 4;
+    /// Every class, in the order of their numbers.
+    pub const ALL: [Class; Self::COUNT] =
+        [Class::Heap, Class::Mapping, Class::FileMapping, Class::Resident];
 
     /// The name in the report.
     pub fn name(self) -> &'static str {
@@ -38,6 +45,7 @@ impl Class {
             Class::Heap => "heap",
             Class::Mapping => "mapping",
             Class::FileMapping => "file-mapping",
+            Class::Resident => "resident",
         }
     }
 }

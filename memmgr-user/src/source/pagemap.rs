@@ -1,0 +1,284 @@
+//! What is at the pages of a process: `/proc/PID/pagemap`, and of huge pages `/proc/kpageflags`.
+//!
+//! Documentation/admin-guide/mm/pagemap.rst has the layouts: 64 bits for each page of the address space, and 64 flags
+//! for each frame of memory. Both are only read.
+
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt};
+
+use super::{
+    process_dir::{ProcessDir, ProcessError},
+    roots::Roots,
+};
+use crate::units::Address;
+
+const PAGE: u64 = memmgr_common::limits::PAGE_SIZE;
+/// Bytes of an entry of either file.
+const ENTRY: u64 = 8;
+
+/// Bits of an entry of pagemap. The number of the frame is shown to CAP_SYS_ADMIN only, to others it is 0.
+const FRAME: u64 = (1 << 55) - 1;
+/// Nobody else maps the page; never set for the kernel's page of zeroes (Linux 4.2).
+const EXCLUSIVE: u64 = 1 << 56;
+/// There is no memory and must not be: it is said to be swapped out too (MADV_GUARD_INSTALL, Linux 6.13).
+const GUARD: u64 = 1 << 58;
+/// A page of a file, or of shared anonymous memory.
+const OF_FILE: u64 = 1 << 61;
+const SWAPPED: u64 = 1 << 62;
+const PRESENT: u64 = 1 << 63;
+
+/// Bits of an entry of kpageflags (include/uapi/linux/kernel-page-flags.h).
+const COMPOUND_TAIL: u64 = 1 << 16;
+const HUGETLB: u64 = 1 << 17;
+const TRANSPARENT_HUGE: u64 = 1 << 22;
+const ZEROES: u64 = 1 << 24;
+
+/// Pages in a huge one.
+const HUGE: u64 = 512;
+/// Two pages that are no further apart are read at once: an entry costs a hundredth of a system call.
+const GAP: u64 = 64;
+/// Entries that are read at once.
+const MOST_ENTRIES: u64 = 4096;
+
+/// What is at a page's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// Nothing.
+    Gone,
+    /// A page of the process's own.
+    Private,
+    /// A part of a transparent huge page, of 2 MiB. Smaller ones that are larger than a page count as single pages.
+    Huge,
+    /// A page of its own, swapped out.
+    Swapped,
+    /// A file's page, shared memory, or a huge page of hugetlbfs, which is no part of the resident memory.
+    NotOwn,
+    /// The kernel's page of zeroes: it was read, and takes no memory before it is written.
+    Zero,
+}
+
+/// The page tables of one process, open. It is the memory that the process has now: after an exec it must be opened anew.
+pub struct PageMap {
+    pages: File,
+    /// Flags by frame; not readable without root.
+    flags: Option<File>,
+}
+
+impl PageMap {
+    /// Opens them.
+    pub fn open(roots: &Roots, dir: &ProcessDir) -> Result<Self, ProcessError> {
+        let flags = File::open(roots.proc.join("kpageflags"));
+        if let Err(error) = &flags {
+            tracing::debug!("huge pages count as single ones: kpageflags: {error}");
+        }
+        Ok(PageMap { pages: dir.open_file("pagemap")?, flags: flags.ok() })
+    }
+
+    /// What is at these pages, which must be ascending; `None` when the process has no memory any more.
+    pub fn look(&self, pages: &[Address]) -> io::Result<Option<Vec<(Address, Page)>>> {
+        let mut found = Vec::with_capacity(pages.len());
+        let mut buffer = Vec::new();
+        for run in runs(pages) {
+            let pages = &pages[run];
+            let (first, last) = (number(pages[0]), number(pages[pages.len() - 1]));
+            buffer.resize(((last - first + 1) * ENTRY) as usize, 0);
+            match self.pages.read_exact_at(&mut buffer, first * ENTRY) {
+                Ok(()) => {}
+                // What can be read ends with the memory of a process that has ended.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+                Err(error) => return Err(error),
+            }
+            for &page in pages {
+                let at = (number(page) - first) * ENTRY;
+                let entry = u64::from_le_bytes(
+                    buffer[at as usize..][..ENTRY as usize].try_into().expect("eight bytes"),
+                );
+                found.push((page, self.page(number(page), entry)));
+            }
+        }
+        Ok(Some(found))
+    }
+
+    fn page(&self, number: u64, entry: u64) -> Page {
+        if entry & PRESENT == 0 {
+            let is_swapped = entry & SWAPPED != 0 && entry & (OF_FILE | GUARD) == 0;
+            return if is_swapped { Page::Swapped } else { Page::Gone };
+        }
+        if entry & OF_FILE != 0 {
+            return Page::NotOwn;
+        }
+        let frame = entry & FRAME;
+        if entry & EXCLUSIVE == 0 && self.flags_of(frame) & ZEROES != 0 {
+            return Page::Zero;
+        }
+        // A huge page is aligned in both spaces; of single pages one in 512 is so by chance.
+        if frame % HUGE != number % HUGE {
+            return Page::Private;
+        }
+        // Whatever is smaller begins anew in the middle, where a huge page goes on.
+        let middle = self.flags_of(frame / HUGE * HUGE + HUGE / 2);
+        match (middle & COMPOUND_TAIL != 0, middle & HUGETLB != 0) {
+            (true, true) => Page::NotOwn,
+            (true, false) if middle & TRANSPARENT_HUGE != 0 => Page::Huge,
+            _ => Page::Private,
+        }
+    }
+
+    /// The flags of a frame; none where they cannot be read.
+    fn flags_of(&self, frame: u64) -> u64 {
+        let mut flags = [0; ENTRY as usize];
+        match &self.flags {
+            Some(file) if frame != 0 && file.read_exact_at(&mut flags, frame * ENTRY).is_ok() => {
+                u64::from_le_bytes(flags)
+            }
+            _ => 0,
+        }
+    }
+}
+
+fn number(page: Address) -> u64 {
+    page.0 / PAGE
+}
+
+/// Parts of ascending pages that are near enough to be read at once.
+fn runs(pages: &[Address]) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for (at, page) in pages.iter().enumerate() {
+        let number = number(*page);
+        match runs.last_mut() {
+            Some(run)
+                if number - self::number(pages[run.end - 1]) <= GAP
+                    && number - self::number(pages[run.start]) < MOST_ENTRIES =>
+            {
+                run.end = at + 1;
+            }
+            _ => runs.push(at..at + 1),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{source::roots::fake::FakeTree, units::Pid};
+
+    /// A tree with these entries of pagemap by number of the page, and of kpageflags by frame. Both files are sparse.
+    fn tree(pages: &[(u64, u64)], flags: Option<&[(u64, u64)]>) -> FakeTree {
+        let tree = FakeTree::new(&[("proc/7/stat", "")]);
+        let write = |path: &str, entries: &[(u64, u64)]| {
+            let file = File::create(tree.path().join(path)).unwrap();
+            file.set_len(1 << 40).unwrap();
+            for (at, entry) in entries {
+                file.write_all_at(&entry.to_le_bytes(), at * ENTRY).unwrap();
+            }
+        };
+        write("proc/7/pagemap", pages);
+        if let Some(flags) = flags {
+            write("proc/kpageflags", flags);
+        }
+        tree
+    }
+
+    fn look(tree: &FakeTree, numbers: &[u64]) -> Option<Vec<Page>> {
+        let roots = tree.roots();
+        let dir = ProcessDir::open(&roots, Pid(7)).unwrap();
+        let pages: Vec<Address> = numbers.iter().map(|number| Address(number * PAGE)).collect();
+        let found = PageMap::open(&roots, &dir).unwrap().look(&pages).unwrap()?;
+        assert!(found.iter().map(|(page, _)| page).eq(&pages));
+        Some(found.into_iter().map(|(_, page)| page).collect())
+    }
+
+    #[test]
+    fn entries_say_what_is_there() {
+        const OWN: u64 = PRESENT | EXCLUSIVE;
+        const MIDDLE: u64 = COMPOUND_TAIL | TRANSPARENT_HUGE;
+        for (entry, flags, expected) in [
+            (0, &[][..], Page::Gone),
+            (OWN | 1000, &[], Page::Private),
+            (SWAPPED | 5, &[], Page::Swapped),
+            (SWAPPED | GUARD, &[], Page::Gone),
+            (SWAPPED | OF_FILE, &[], Page::Gone),
+            (PRESENT | OF_FILE | 1000, &[], Page::NotOwn),
+            // Shared with a child, and the page of zeroes.
+            (PRESENT | 1000, &[(1000, 0)], Page::Private),
+            (PRESENT | 1000, &[(1000, ZEROES)], Page::Zero),
+            // The page is number 1027: three behind a border of 512.
+            (OWN | 5123, &[(5376, MIDDLE)], Page::Huge),
+            (OWN | 5123, &[(5123, MIDDLE), (5376, 0)], Page::Private),
+            (OWN | 5124, &[(5376, MIDDLE)], Page::Private),
+            (OWN | 5123, &[(5376, COMPOUND_TAIL | HUGETLB)], Page::NotOwn),
+            (PRESENT | 5123, &[(5123, ZEROES | MIDDLE), (5376, MIDDLE)], Page::Zero),
+            // Without the right to see frames.
+            (OWN, &[(256, MIDDLE)], Page::Private),
+        ] {
+            let tree = tree(&[(1027, entry)], Some(flags));
+            assert_eq!(look(&tree, &[1027]), Some(vec![expected]), "{entry:#x} {flags:x?}");
+        }
+        let tree = tree(&[(1027, OWN | 5123)], None);
+        assert_eq!(look(&tree, &[1027]), Some(vec![Page::Private]), "without kpageflags");
+    }
+
+    #[test]
+    fn pages_far_and_near_keep_their_order() {
+        let there = [5, 6, 7, 5000, 9000, 1 << 35, (1 << 35) + 3];
+        let tree = tree(&there.map(|number| (number, PRESENT | EXCLUSIVE)), None);
+        let asked = [4, 5, 7, 8, 5000, 9000, 1 << 35, (1 << 35) + 3, (1 << 35) + 4];
+        let expected = asked.map(|number| {
+            if there.contains(&number) { Page::Private } else { Page::Gone }
+        });
+        assert_eq!(look(&tree, &asked), Some(expected.to_vec()));
+        assert_eq!(look(&tree, &[]), Some(vec![]));
+    }
+
+    #[test]
+    fn runs_are_near_and_bounded() {
+        let check = |numbers: &[u64], expected: &[Range<usize>]| {
+            let pages: Vec<Address> = numbers.iter().map(|number| Address(number * PAGE)).collect();
+            assert_eq!(runs(&pages), expected);
+        };
+        check(&[], &[]);
+        check(&[1, 2, 66, 131, 132], &[0..3, 3..5]);
+        let all: Vec<u64> = (10..10 + 5000).collect();
+        check(&all, &[0..4096, 4096..5000]);
+    }
+
+    #[test]
+    fn a_process_that_ended_has_no_pages() {
+        let tree = tree(&[], None);
+        tree.write("proc/7/pagemap", "");
+        assert_eq!(look(&tree, &[5]), None);
+    }
+
+    #[test]
+    fn own_pages_are_there_when_they_are_touched_and_gone_afterwards() {
+        use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+        let roots = Roots::default();
+        let dir = ProcessDir::open(&roots, Pid(std::process::id())).unwrap();
+        let length = 16 * PAGE as usize;
+        // SAFETY: new memory, used by nobody else.
+        let memory = unsafe {
+            let protection = ProtFlags::READ | ProtFlags::WRITE;
+            mmap_anonymous(std::ptr::null_mut(), length, protection, MapFlags::PRIVATE).unwrap()
+        }
+        .cast::<u8>();
+        let at = |page: u64| memory.wrapping_add((page * PAGE) as usize);
+        let look = || {
+            let pages: Vec<Address> = [2, 3, 5].map(|page| Address(at(page) as u64)).to_vec();
+            let found = PageMap::open(&roots, &dir).unwrap().look(&pages).unwrap().unwrap();
+            found.into_iter().map(|(_, page)| page).collect::<Vec<_>>()
+        };
+        assert_eq!(look(), [Page::Gone; 3]);
+        // SAFETY: inside of the mapping.
+        unsafe {
+            at(2).write_volatile(1);
+            at(3).read_volatile();
+        }
+        let untouched = if rustix::process::geteuid().is_root() { Page::Zero } else { Page::Private };
+        assert_eq!(look(), [Page::Private, untouched, Page::Gone]);
+        // SAFETY: nothing refers to the memory.
+        unsafe { madvise(memory.cast(), length, Advice::LinuxDontNeed).unwrap() };
+        assert_eq!(look(), [Page::Gone; 3]);
+        // SAFETY: as above.
+        unsafe { munmap(memory.cast(), length).unwrap() };
+    }
+}
