@@ -4,6 +4,8 @@
 //! freed in the running interval, and of what is freed the interval in which it was allocated, so that
 //! any two moments can be compared exactly later. Books know how low their outstanding bytes went.
 
+mod size;
+
 use hashbrown::HashMap;
 
 use crate::{
@@ -11,6 +13,8 @@ use crate::{
     track::{Class, Delta, Direction},
     units::KernelTime,
 };
+
+pub use size::SizeClass;
 
 /// Sums over allocations; in sample mode estimates. Whole numbers stay exact up to 2^53.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -38,18 +42,26 @@ impl Sums {
         (self.alloc_count - self.free_count).max(0.0)
     }
 
-    fn apply(&mut self, delta: &Delta) {
-        match delta.direction {
+    fn apply(&mut self, direction: Direction, amount: Amount) {
+        match direction {
             Direction::Allocated => {
-                self.alloc_count += delta.count;
-                self.alloc_bytes += delta.bytes;
+                self.alloc_count += amount.count;
+                self.alloc_bytes += amount.bytes;
                 self.peak_live_bytes = self.peak_live_bytes.max(self.live_bytes());
             }
             Direction::Freed | Direction::Replaced => {
-                self.free_count += delta.count;
-                self.free_bytes += delta.bytes;
+                self.free_count += amount.count;
+                self.free_bytes += amount.bytes;
             }
         }
+    }
+
+    /// Adds another's counts and bytes so many times.
+    fn add_times(&mut self, times: f64, other: Sums) {
+        self.alloc_count += times * other.alloc_count;
+        self.alloc_bytes += times * other.alloc_bytes;
+        self.free_count += times * other.free_count;
+        self.free_bytes += times * other.free_bytes;
     }
 }
 
@@ -71,6 +83,9 @@ pub struct Amount {
     pub bytes: f64,
     /// Blocks that were really seen.
     pub samples: f64,
+    /// Variance of `bytes` by sampling, bytes squared: by Horvitz and Thompson (1952) the sum of (S/p)² (1 − p)
+    /// over the sampled blocks, each of S bytes and sampled with probability p; 0 where every call is counted.
+    pub variance: f64,
 }
 
 impl Amount {
@@ -79,11 +94,28 @@ impl Amount {
         self.count += other.count;
         self.bytes += other.bytes;
         self.samples += other.samples;
+        self.variance += other.variance;
+    }
+
+    /// What it is when each of its blocks stands for so many times as many: a variance goes with the square.
+    #[must_use]
+    pub fn times(self, factor: f64) -> Self {
+        Amount {
+            count: self.count * factor,
+            bytes: self.bytes * factor,
+            variance: self.variance * factor * factor,
+            ..self
+        }
     }
 
     /// Takes another away.
     pub fn take(&mut self, other: Amount) {
-        self.add(Amount { count: -other.count, bytes: -other.bytes, samples: -other.samples });
+        self.add(Amount {
+            count: -other.count,
+            bytes: -other.bytes,
+            samples: -other.samples,
+            variance: -other.variance,
+        });
     }
 }
 
@@ -123,12 +155,34 @@ pub struct Interval {
 #[derive(Default)]
 struct Book {
     live_bytes: f64,
+    /// Of those, born in the running interval: what they stand for is not known before it ends.
+    born_bytes: f64,
     low_bytes: f64,
+    /// As many of those as were there at the lowest moment.
+    born_at_low: f64,
     touched: bool,
+}
+
+impl Book {
+    fn reaches_low(&mut self) {
+        if self.live_bytes < self.low_bytes {
+            (self.low_bytes, self.born_at_low) = (self.live_bytes, self.born_bytes);
+        }
+    }
+
+    /// Ends the interval, whose births stand for so many times as many; returns how far it went below its end.
+    fn cut(&mut self, stands_for: f64) -> f64 {
+        let more = stands_for - 1.0;
+        self.live_bytes += more * self.born_bytes;
+        let low_bytes = self.low_bytes + more * self.born_at_low;
+        (self.born_bytes, self.touched) = (0.0, false);
+        (self.live_bytes - low_bytes).max(0.0)
+    }
 }
 
 struct Site {
     book: u32,
+    class: Class,
     allocated: Amount,
     freed: Vec<(u32, Amount)>,
     touched: bool,
@@ -144,12 +198,17 @@ pub struct Ledger {
     books: Vec<Book>,
     book_of: HashMap<(Class, StackHandle), u32>,
     touched_sites: Vec<u32>,
-    touched_books: Vec<u32>,
+    touched_books: Vec<(u32, Class)>,
     new_books: Vec<(Class, StackHandle)>,
     new_sites: Vec<(u32, SizeClass)>,
-    /// Where the intervals end.
+    /// Where the intervals end, and how many times as much their births stand for.
     cuts: Vec<KernelTime>,
+    factors: Vec<f64>,
     totals: [Sums; Class::COUNT],
+    /// Heap blocks born in the running interval, before they are multiplied.
+    born: Sums,
+    /// The heap's peak up to the last cut.
+    peak_before: f64,
 }
 
 impl Ledger {
@@ -160,17 +219,24 @@ impl Ledger {
 
     /// Books one delta.
     pub fn apply(&mut self, delta: &Delta) {
-        let class = SizeClass::of(delta.size, self.divide);
+        let size = SizeClass::of(delta.size, self.divide);
         let interval = self.cuts.len() as u32;
-        let age = interval - self.interval_of(delta.born);
-        let index = self.site(delta.class, delta.stack, class);
+        let birth = self.interval_of(delta.born);
+        let index = self.site(delta.class, delta.stack, size);
         let site = &mut self.sites[index as usize];
+        let (count, bytes, variance) = (delta.count, delta.bytes, delta.variance);
         // Mappings are never sampled, and a part of one that goes may leave two.
         let samples = match delta.class {
             Class::Heap | Class::Resident => 1.0,
-            Class::Mapping | Class::FileMapping => delta.count,
+            Class::Mapping | Class::FileMapping => count,
         };
-        let amount = Amount { count: delta.count, bytes: delta.bytes, samples };
+        let seen = Amount { count, bytes, samples, variance };
+        // A block goes as what it came as.
+        let amount = match self.factors.get(birth as usize) {
+            Some(factor) if delta.class == Class::Heap => seen.times(*factor),
+            _ => seen,
+        };
+        let born = if birth == interval { amount.bytes } else { 0.0 };
         if !site.touched {
             site.touched = true;
             self.touched_sites.push(index);
@@ -178,25 +244,30 @@ impl Ledger {
         let book = &mut self.books[site.book as usize];
         if !book.touched {
             book.touched = true;
-            book.low_bytes = book.live_bytes;
-            self.touched_books.push(site.book);
+            (book.low_bytes, book.born_at_low) = (book.live_bytes, 0.0);
+            self.touched_books.push((site.book, delta.class));
         }
         match delta.direction {
             Direction::Allocated => {
                 site.allocated.add(amount);
-                book.live_bytes += delta.bytes;
+                book.live_bytes += amount.bytes;
+                book.born_bytes += born;
                 // After a replacement this is the first moment that counts.
-                book.low_bytes = book.low_bytes.min(book.live_bytes);
+                book.reaches_low();
             }
             Direction::Freed | Direction::Replaced => {
-                add_freed(&mut site.freed, age, amount);
-                book.live_bytes -= delta.bytes;
+                add_freed(&mut site.freed, interval - birth, amount);
+                book.live_bytes -= amount.bytes;
+                book.born_bytes -= born;
                 if delta.direction == Direction::Freed {
-                    book.low_bytes = book.low_bytes.min(book.live_bytes);
+                    book.reaches_low();
                 }
             }
         }
-        self.totals[delta.class as usize].apply(delta);
+        self.totals[delta.class as usize].apply(delta.direction, amount);
+        if birth == interval && delta.class == Class::Heap {
+            self.born.apply(delta.direction, amount);
+        }
     }
 
     /// Totals of the heap.
@@ -210,24 +281,37 @@ impl Ledger {
     }
 
     /// Ends the running interval. Every delta so far must have been born before `end`, and every later one not.
-    pub fn cut(&mut self, end: KernelTime) -> Interval {
+    ///
+    /// Heap blocks born in it, and their frees whenever they come, count `stands_for` times: the stretch of time that
+    /// the interval's windows stand for, divided by the time that the allocator probes were in place; 1 when they
+    /// always were. Within windows nothing is known about peaks, so that such an interval has that of its end.
+    pub fn cut(&mut self, end: KernelTime, stands_for: f64) -> Interval {
         self.cuts.push(end);
+        self.factors.push(stands_for);
+        let factor = |class| if class == Class::Heap { stands_for } else { 1.0 };
+        let heap = &mut self.totals[Class::Heap as usize];
+        heap.add_times(stands_for - 1.0, std::mem::take(&mut self.born));
+        if stands_for != 1.0 {
+            heap.peak_live_bytes = self.peak_before.max(heap.live_bytes());
+        }
+        self.peak_before = heap.peak_live_bytes;
         self.touched_sites.sort_unstable();
         self.touched_books.sort_unstable();
         let sites = self.touched_sites.drain(..).map(|index| {
             let site = &mut self.sites[index as usize];
             site.touched = false;
-            SiteDelta {
-                site: index,
-                allocated: std::mem::take(&mut site.allocated),
-                freed: std::mem::take(&mut site.freed),
+            let mut freed = std::mem::take(&mut site.freed);
+            // Ascending: what was born in this interval is first.
+            if let Some((0, amount)) = freed.first_mut() {
+                *amount = amount.times(factor(site.class));
             }
+            let allocated = std::mem::take(&mut site.allocated).times(factor(site.class));
+            SiteDelta { site: index, allocated, freed }
         });
-        let dips = self.touched_books.drain(..).map(|index| {
-            let book = &mut self.books[index as usize];
-            book.touched = false;
-            (index, (book.live_bytes - book.low_bytes).max(0.0))
-        });
+        let dips = self
+            .touched_books
+            .drain(..)
+            .map(|(index, class)| (index, self.books[index as usize].cut(factor(class))));
         Interval {
             new_books: std::mem::take(&mut self.new_books),
             new_sites: std::mem::take(&mut self.new_sites),
@@ -256,7 +340,7 @@ impl Ledger {
         });
         let index = self.sites.len() as u32;
         let (allocated, freed) = (Amount::default(), Vec::new());
-        self.sites.push(Site { book, allocated, freed, touched: false });
+        self.sites.push(Site { book, class, allocated, freed, touched: false });
         self.new_sites.push((book, size_class));
         self.site_of.insert((class, stack, size_class), index);
         index
@@ -272,188 +356,5 @@ pub(crate) fn add_freed(freed: &mut Vec<(u32, Amount)>, age: u32, amount: Amount
     }
 }
 
-/// Blocks of similar size: from a power of two to just below the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SizeClass {
-    /// The smallest size, in bytes.
-    pub min_bytes: u64,
-    /// The largest.
-    pub max_bytes: u64,
-}
-
-impl SizeClass {
-    /// Sizes below this are one class.
-    const SMALLEST: u64 = 16;
-
-    /// The class of a block. One that reaches from below `divide` to above it is divided there.
-    pub fn of(size: u64, divide: u64) -> Self {
-        let (mut min_bytes, mut max_bytes) = match size.checked_ilog2() {
-            Some(power) if size >= Self::SMALLEST => (1 << power, u64::MAX >> (63 - power)),
-            _ => (0, Self::SMALLEST - 1),
-        };
-        if (min_bytes + 1..=max_bytes).contains(&divide) {
-            if size < divide {
-                max_bytes = divide - 1;
-            } else {
-                min_bytes = divide;
-            }
-        }
-        SizeClass { min_bytes, max_bytes }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::track::{Blocks, Change, NewBlock};
-    use crate::units::Address;
-
-    const SECOND: u64 = 1_000_000_000;
-
-    enum Step {
-        Alloc { address: u64, size: u64, stack: u32, at_s: u64 },
-        Free(u64),
-        Resize(u64, u64),
-        Cut(u64),
-    }
-    use Step::{Alloc, Cut, Free, Resize};
-
-    fn run(script: &[Step]) -> (Ledger, Vec<Interval>) {
-        let mut blocks = Blocks::new(KernelTime(0), usize::MAX);
-        let mut ledger = Ledger::new(0);
-        let mut intervals = Vec::new();
-        let block = |address, size, stack, at_s| NewBlock {
-            address: Address(address),
-            size,
-            interval: 0,
-            stack: StackHandle(stack),
-            time: KernelTime(at_s * SECOND),
-        };
-        for step in script {
-            let tid = crate::units::Tid(1);
-            let changes = match step {
-                Alloc { address, size, stack, at_s } => {
-                    vec![Change::Alloc(block(*address, *size, *stack, *at_s))]
-                }
-                Free(address) => vec![Change::Free(Address(*address))],
-                // In place, by stack 1, in the second where the last cut was.
-                Resize(address, size) => vec![
-                    Change::ResizeBegin(tid, Address(*address)),
-                    Change::ResizeMoved(tid, block(*address, *size, 1, intervals.len() as u64)),
-                ],
-                Cut(at_s) => {
-                    intervals.push(ledger.cut(KernelTime(at_s * SECOND)));
-                    continue;
-                }
-            };
-            for change in changes {
-                blocks.apply(change, &mut |delta| ledger.apply(&delta));
-            }
-        }
-        (ledger, intervals)
-    }
-
-    /// Every interval as `site+allocated/count -age:freed/count…` and `book dip`.
-    fn check(script: &[Step], expected: &[&str]) {
-        let (_, intervals) = run(script);
-        let shown: Vec<String> = intervals
-            .iter()
-            .map(|interval| {
-                let mut words = Vec::new();
-                for delta in &interval.changes.sites {
-                    let a = delta.allocated;
-                    words.push(format!("{}+{}/{}", delta.site, a.bytes, a.count));
-                    for (age, freed) in &delta.freed {
-                        words.push(format!("-{age}:{}/{}", freed.bytes, freed.count));
-                    }
-                }
-                for (book, dip) in &interval.changes.dips {
-                    words.push(format!("b{book}v{dip}"));
-                }
-                words.join(" ")
-            })
-            .collect();
-        assert_eq!(shown, expected);
-    }
-
-    fn alloc(address: u64, size: u64, stack: u32, at_s: u64) -> Step {
-        Alloc { address, size, stack, at_s }
-    }
-
-    #[test]
-    fn frees_know_the_interval_of_their_birth() {
-        check(
-            &[
-                alloc(1, 16, 7, 0),
-                alloc(2, 16, 7, 0),
-                Free(1),
-                Cut(1),
-                alloc(3, 16, 7, 1),
-                Cut(2),
-                Free(2),
-                Free(3),
-                Cut(3),
-                Cut(4),
-            ],
-            &["0+32/2 -0:16/1 b0v16", "0+16/1 b0v16", "0+0/0 -1:16/1 -2:16/1 b0v0", ""],
-        );
-    }
-
-    #[test]
-    fn sizes_are_sites_and_stacks_are_books() {
-        check(
-            &[
-                alloc(1, 16, 7, 0),
-                alloc(2, 17, 7, 0),
-                alloc(3, 32, 7, 0),
-                alloc(4, 5, 8, 0),
-                Cut(1),
-            ],
-            &["0+33/2 1+32/1 2+5/1 b0v65 b1v5"],
-        );
-    }
-
-    #[test]
-    fn a_resize_is_no_dip() {
-        check(
-            &[alloc(1, 100, 1, 0), Cut(1), Resize(1, 110), Cut(2), Resize(1, 300), Cut(3)],
-            &["0+100/1 b0v100", "0+110/1 -1:100/1 b0v10", "0+0/0 -1:110/1 1+300/1 b0v190"],
-        );
-        // Smaller than before: that is the low.
-        check(
-            &[alloc(1, 100, 1, 0), Cut(1), Resize(1, 70), Cut(2)],
-            &["0+100/1 b0v100", "0+70/1 -1:100/1 b0v0"],
-        );
-    }
-
-    #[test]
-    fn totals_and_the_peak() {
-        let (ledger, _) =
-            run(&[alloc(1, 10, 1, 0), alloc(2, 20, 1, 0), Free(1), alloc(3, 5, 2, 0)]);
-        let heap = ledger.heap();
-        assert_eq!((heap.alloc_bytes, heap.free_bytes, heap.live_bytes()), (35.0, 10.0, 25.0));
-        assert_eq!((heap.alloc_count, heap.free_count, heap.peak_live_bytes), (3.0, 1.0, 30.0));
-    }
-
-    #[test]
-    fn size_classes() {
-        for (size, divide, expected) in [
-            (0, 0, (0, 15)),
-            (15, 0, (0, 15)),
-            (16, 0, (16, 31)),
-            (31, 0, (16, 31)),
-            (4096, 0, (4096, 8191)),
-            (u64::MAX, 0, (1 << 63, u64::MAX)),
-            (5000, 6000, (4096, 5999)),
-            (6000, 6000, (6000, 8191)),
-            (3000, 6000, (2048, 4095)),
-            (5, 10, (0, 9)),
-            (10, 10, (10, 15)),
-            (4096, 4096, (4096, 8191)),
-            (8191, 8191, (8191, 8191)),
-        ] {
-            let class = SizeClass::of(size, divide);
-            assert_eq!((class.min_bytes, class.max_bytes), expected, "{size} {divide}");
-        }
-    }
-}
+mod tests;

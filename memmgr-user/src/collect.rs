@@ -9,8 +9,8 @@ use crate::{
     aggregate::{Interval, Ledger},
     decode::{self, Backing, Block, Event, Origin, RawStack, ResizeEnd, StackKey, Touch, decode},
     modules::{Modules, Place},
-    stacks::{Outer, StackHandle, Stacks},
     source::pagemap::Page,
+    stacks::{Outer, StackHandle, Stacks},
     track::{Blocks, Change, Class, Mappings, NewBlock, Resident},
     units::{Address, KernelTime},
     unwind::Unwinder,
@@ -33,13 +33,7 @@ pub struct Caps {
 
 impl Default for Caps {
     fn default() -> Self {
-        Caps {
-            blocks: 64 << 20,
-            ranges: 1 << 20,
-            pages: 1 << 20,
-            stack_nodes: 8 << 20,
-            divide: 0,
-        }
+        Caps { blocks: 64 << 20, ranges: 1 << 20, pages: 1 << 20, stack_nodes: 8 << 20, divide: 0 }
     }
 }
 
@@ -128,11 +122,17 @@ impl Collector {
     }
 
     /// Ends the running interval of the books. What comes later counts to the next one, even when the
-    /// kernel part stamped it just before: it was not in the books yet.
-    pub fn cut(&mut self, now: KernelTime) -> Interval {
+    /// kernel part stamped it just before: it was not in the books yet. `stands_for` as in [`Ledger::cut`].
+    pub fn cut(&mut self, now: KernelTime, stands_for: f64) -> Interval {
         // Blocks know the millisecond of their birth: the boundary lies behind the running one.
         let ms = now.0.saturating_sub(self.began.0) / 1_000_000 + 1;
-        self.ledger.cut(KernelTime(self.began.0 + ms * 1_000_000))
+        self.ledger.cut(KernelTime(self.began.0 + ms * 1_000_000), stands_for)
+    }
+
+    /// The allocator probes are in place again, after a stretch of time without them. For before the first record
+    /// of what they see.
+    pub fn resume(&mut self, at: KernelTime) {
+        self.blocks.resume(at);
     }
 
     /// The process runs another program now, which is captured too: all memory of the old one is gone.

@@ -10,6 +10,8 @@ use crate::track::Class;
 pub struct Windows {
     /// Where each ends, in seconds since counting began, ascending; the first begins at 0.
     pub ends_s: Vec<f64>,
+    /// Seconds of each in which the allocator probes were in place; empty when all the time.
+    pub observed_s: Vec<f64>,
 }
 
 impl Windows {
@@ -48,8 +50,16 @@ pub struct StackHistory {
     pub kept_count: Vec<f64>,
     /// Their bytes.
     pub kept_bytes: Vec<f64>,
+    /// Of those blocks, as many as were really seen.
+    pub kept_samples: Vec<f64>,
     /// Blocks freed at an age of so many windows, the window of their birth being 0; as long as the oldest needs.
     pub freed_at_age: Vec<f64>,
+    /// Of those, as many as were really seen.
+    pub samples_freed_at_age: Vec<f64>,
+    /// The squares of those, window by window added up: blocks that were born and freed together are one event.
+    pub freed_together_at_age: Vec<f64>,
+    /// Standard error of the bytes outstanding at the end, all windows together; 0 where they are exact.
+    pub kept_bytes_error: f64,
     /// Outstanding blocks that were really seen: in sample mode the samples behind the estimate.
     pub live_samples: u64,
     /// Allocations that were really seen.

@@ -16,6 +16,7 @@ pub mod collect;
 pub mod decode;
 pub mod diff;
 pub mod escape;
+pub mod estimate;
 pub mod history;
 pub mod judge;
 pub mod modules;

@@ -142,7 +142,7 @@ fn run(script: &str, interval: u64, lost: &[(Counter, u64)]) -> (Report, bool) {
     let frames: Vec<_> = symbols.collect();
     let point = TimelinePoint { t_s: end.seconds_since(began), ..TimelinePoint::default() };
     let mut recording = Recording::in_memory(plan.count_scale()).expect("a recording in memory");
-    let entry = Feed::default().entry(&mut collector, end, point, documents.clone());
+    let entry = Feed::default().entry(&mut collector, end, 1.0, point, documents.clone());
     recording.write(&entry).expect("an interval");
     recording.finish(&Ending { documents, frames }).expect("an end");
     let recorded = recording.read(&Query::default()).expect("what was written");

@@ -45,6 +45,7 @@ fn stack(i: u32, depth: u32) -> Stack {
         live_count: live_bytes / 64,
         live_bytes,
         live_samples: 40,
+        live_bytes_error: live_bytes / 6,
         alloc_count: 1000 + u64::from(i),
         alloc_bytes: live_bytes + 1_000_000,
         age_s: Some(Age { min: 0.5, median: 5.0, max: 9.5 }),

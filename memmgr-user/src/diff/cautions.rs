@@ -18,6 +18,7 @@ pub(super) fn cautions(names: &Names<'_>, before: &Report, after: &Report) -> Ve
         programs(relation, before, after),
         modes(before, after),
         intervals(before, after),
+        windows(before, after),
         losses(before, after),
         filters(before, after),
         order(relation, before, after),
@@ -63,6 +64,20 @@ fn intervals(before: &Report, after: &Report) -> Option<String> {
             "The sampling intervals differ: {} and {}. The side with the larger one is rougher.",
             human_bytes(first),
             human_bytes(second)
+        )
+    })
+}
+
+fn windows(before: &Report, after: &Report) -> Option<String> {
+    let percent = |report: &Report| {
+        report.capture.observed.map_or_else(|| "100 %".to_owned(), |observed| observed.percent())
+    };
+    (before.capture.observed.is_some() || after.capture.observed.is_some()).then(|| {
+        format!(
+            "Allocator probes were in place for {} and {} of the time: a block that was freed between windows \
+             counts as outstanding until its address is seen again.",
+            percent(before),
+            percent(after)
         )
     })
 }

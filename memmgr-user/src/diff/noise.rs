@@ -3,39 +3,27 @@
 use super::{Figures, Relation};
 use crate::report::{Report, Stack};
 
-/// The standard error of one side's outstanding bytes, squared, gathered over the stacks that are one.
+/// One side's outstanding bytes, gathered over the stacks that are one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Estimate {
-    bytes: u64,
-    count: u64,
+    /// Variance of the bytes, bytes squared; 0 where they are exact.
+    variance: f64,
     samples: u64,
 }
 
 impl Estimate {
     pub(super) fn add(&mut self, stack: &Stack) {
-        self.bytes = self.bytes.saturating_add(stack.live_bytes);
-        self.count = self.count.saturating_add(stack.live_count);
+        self.variance += (stack.live_bytes_error as f64).powi(2);
         self.samples = self.samples.saturating_add(stack.live_samples);
     }
 
-    fn mean_size(self) -> Option<f64> {
-        (self.count > 0).then(|| self.bytes as f64 / self.count as f64)
-    }
-
-    /// A sampled block of S bytes stands for w = S / p bytes, p = 1 − e^(−S/R). By Horvitz and Thompson
-    /// (1952) the variance of a sum of n of them is estimated as n w² (1 − p): bytes / √n as standard
-    /// error for small blocks, and next to nothing for those larger than R, which are always sampled.
-    /// Where no sample was taken one is assumed, of the size that the other side has.
-    fn variance(self, interval: f64, other: Self) -> f64 {
-        let Some(size) = self.mean_size().or(other.mean_size()) else { return 0.0 };
-        if interval <= 0.0 || size <= 0.0 {
-            return 0.0;
+    /// Where no sample was taken one is assumed, like those that the other side has.
+    fn variance(self, other: Self) -> f64 {
+        match (self.samples, other.samples) {
+            (0, 0) => 0.0,
+            (0, samples) => other.variance / samples as f64,
+            _ => self.variance,
         }
-        let missed = (-size / interval).exp();
-        let sampled = -(-size / interval).exp_m1();
-        let samples = self.samples.max(1) as f64;
-        let each = if self.samples == 0 { size / sampled } else { self.bytes as f64 / samples };
-        samples * each * each * missed
     }
 }
 
@@ -61,18 +49,16 @@ pub(super) fn independent(
 }
 
 /// The standard error, in bytes, of the difference of two estimates, of which these shares are independent;
-/// 0 when neither side was sampled.
+/// 0 when both sides are exact.
 pub(super) fn standard_error(
     reports: [&Report; 2],
     [before, after]: [Estimate; 2],
     [share_before, share_after]: [f64; 2],
 ) -> f64 {
-    let interval = reports.map(|report| match report.capture.mode.as_str() {
-        "sample" => report.capture.sample_interval_bytes as f64,
-        _ => 0.0,
-    });
-    let first = before.variance(interval[0], after) * share_before;
-    let second = after.variance(interval[1], before) * share_after;
+    // A side that counts every call has no block that it might have missed.
+    let [sampled, sampled_after] = reports.map(|report| report.capture.estimates());
+    let first = if sampled { before.variance(after) * share_before } else { 0.0 };
+    let second = if sampled_after { after.variance(before) * share_after } else { 0.0 };
     (first + second).sqrt()
 }
 
@@ -83,33 +69,27 @@ mod tests {
     const R: u64 = 512 << 10;
 
     #[track_caller]
-    fn check(before: Estimate, after: Estimate, interval: u64, expected: f64) {
+    fn check(before: Estimate, after: Estimate, mode: &str, expected: f64) {
         let mut report = Report::default();
-        report.capture.mode = if interval == 0 { "exact" } else { "sample" }.to_owned();
-        report.capture.sample_interval_bytes = interval;
+        report.capture.mode = mode.to_owned();
         let error = standard_error([&report; 2], [before, after], [1.0; 2]);
         assert!((error - expected).abs() <= expected * 0.01 + 1e-3, "{error} is not {expected}");
     }
 
+    /// Blocks far smaller than the sampling interval R: each sample has a variance of R².
     fn small(samples: u64) -> Estimate {
-        // Blocks of 64 bytes.
-        Estimate { bytes: samples * R, count: samples * R / 64, samples }
+        Estimate { variance: samples as f64 * (R * R) as f64, samples }
     }
 
     #[test]
     fn errors_follow_the_samples() {
         let r = R as f64;
-        check(small(100), small(100), R, 200_f64.sqrt() * r);
-        check(small(0), small(4), R, 5_f64.sqrt() * r);
-        check(small(4), small(0), R, 5_f64.sqrt() * r);
-        check(small(0), small(0), R, 0.0);
-        check(small(100), small(100), 0, 0.0);
-    }
-
-    #[test]
-    fn large_blocks_are_always_sampled() {
-        let large = Estimate { bytes: 64 << 20, count: 1, samples: 1 };
-        check(Estimate::default(), large, R, 0.0);
+        check(small(100), small(100), "sample", 200_f64.sqrt() * r);
+        check(small(0), small(4), "sample", 5_f64.sqrt() * r);
+        check(small(4), small(0), "sample", 5_f64.sqrt() * r);
+        check(small(0), small(0), "sample", 0.0);
+        check(small(100), Estimate { variance: 0.0, samples: 1 }, "sample", 10.0 * r);
+        check(Estimate::default(), Estimate { variance: 0.0, samples: 7 }, "exact", 0.0);
     }
 
     #[test]

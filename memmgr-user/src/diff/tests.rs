@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::report::{Finding, Frame, Function, Module, SCHEMA as REPORT, SizeClass, Stack};
+use crate::report::{
+    Finding, Frame, Function, Module, Observed, SCHEMA as REPORT, SizeClass, Stack,
+};
 
 fn frame(name: &str) -> Frame {
     Frame {
@@ -155,6 +157,7 @@ fn differences_that_chance_explains_are_marked() {
             live_bytes: bytes,
             live_count: bytes / 64,
             live_samples: samples,
+            live_bytes_error: ((samples as f64).sqrt() * f64::from(1 << 20)) as u64,
             ..stack(0, &["a"])
         };
         let mut report = report(vec![blocks]);
@@ -203,6 +206,10 @@ fn what_makes_a_comparison_unfair_is_said() {
         (
             with(|r| r.capture.sample_interval_bytes = 4096),
             "The sampling intervals differ: 0 B and 4.0 KiB.",
+        ),
+        (
+            with(|r| r.capture.observed = Some(Observed { share: 0.031, windows: 30 })),
+            "Allocator probes were in place for 100 % and 3.1 % of the time: a block that",
         ),
         (with(|r| r.capture.complete = false), "The second capture lost events or stacks"),
         (

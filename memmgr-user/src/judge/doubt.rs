@@ -21,7 +21,10 @@ pub fn doubt(report: &Report) -> Option<String> {
             if windows == 1 { "" } else { "s" },
         ));
     }
-    let samples = report.totals.alloc_bytes.checked_div(report.capture.sample_interval_bytes)?;
+    // What was not watched is estimated, and took no samples.
+    let share = report.capture.observed.map_or(1.0, |observed| observed.share);
+    let watched = (report.totals.alloc_bytes as f64 * share) as u64;
+    let samples = watched.checked_div(report.capture.sample_interval_bytes)?;
     (samples < LEAST_SAMPLES).then(|| {
         format!(
             "Only about {samples} samples were taken: a slow leak shows in none of them; --mode exact sees every call."

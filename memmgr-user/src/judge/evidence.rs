@@ -1,7 +1,8 @@
 //! What speaks for a finding about stacks, in sentences with numbers, and what to do.
 
 use crate::{
-    report::{Finding, Growth, Old, Report, Stack},
+    estimate::error_of_sum,
+    report::{Finding, Growth, Noticed, Observed, Old, Report, Stack},
     units::{human_bytes, human_count},
 };
 
@@ -20,9 +21,13 @@ pub(super) struct Case<'a> {
     live_bytes: u64,
     alloc_count: u64,
     samples: u64,
+    /// Standard error of `live_bytes`.
+    error: f64,
     kept: Vec<u64>,
     low: Vec<u64>,
     old: Old,
+    /// What windows of time showed of their deaths, where there were only windows.
+    pub noticed: Option<Noticed>,
     resized: bool,
 }
 
@@ -41,15 +46,23 @@ impl<'a> Case<'a> {
             old.reached += lifetime.old.reached;
             old.freed += lifetime.old.freed;
         }
+        let in_windows = report.capture.observed.is_some();
+        let mut noticed: Option<Noticed> = None;
+        let lifetimes = stacks.iter().filter_map(|stack| stack.lifetime.as_ref());
+        for more in lifetimes.filter_map(|lifetime| lifetime.noticed.as_ref()) {
+            noticed.get_or_insert_default().add(more);
+        }
         Case {
             report,
             live_count: stacks.iter().map(|stack| stack.live_count).sum(),
             live_bytes: stacks.iter().map(|stack| stack.live_bytes).sum(),
             alloc_count: stacks.iter().map(|stack| stack.alloc_count).sum(),
             samples: stacks.iter().map(|stack| stack.live_samples).sum(),
+            error: error_of_sum(stacks.iter().map(|stack| stack.live_bytes_error), in_windows),
             kept: sum(|growth| &growth.kept),
             low: sum(|growth| &growth.series),
             old,
+            noticed,
             resized: growths().any(|growth| growth.driver == "resized"),
             stacks,
         }
@@ -71,7 +84,7 @@ impl<'a> Case<'a> {
     pub fn is_replacement(&self) -> bool {
         let grew = self.kept.iter().skip(1).sum::<u64>();
         let unknown = self.report.capture.loss.unknown_free;
-        self.report.capture.mode == "exact"
+        !self.report.capture.estimates()
             && grew >= 4 << 20
             && unknown > 0
             && unknown * 2 >= self.report.totals.live_count
@@ -92,7 +105,7 @@ impl<'a> Case<'a> {
     }
 
     fn about(&self) -> &'static str {
-        if self.report.capture.mode == "sample" { "about " } else { "" }
+        if self.report.capture.estimates() { "about " } else { "" }
     }
 }
 
@@ -217,12 +230,15 @@ fn doubts(case: &Case, finding: &Finding) -> Vec<String> {
     let report = case.report;
     let capture = &report.capture;
     let mut said = Vec::new();
-    if capture.mode == "sample" && case.samples > 0 {
+    if case.error > 0.0 && case.live_bytes > 0 {
         said.push(format!(
             "The figures are estimates from {} samples: right within about {:.0} %.",
             case.samples,
-            200.0 / (case.samples as f64).sqrt()
+            200.0 * case.error / case.live_bytes as f64
         ));
+    }
+    if let (Some(observed), Some(noticed)) = (&capture.observed, &case.noticed) {
+        said.push(unseen(observed, noticed));
     }
     if report.windows_s.len() < 9 {
         said.push(format!(
@@ -243,7 +259,7 @@ fn doubts(case: &Case, finding: &Finding) -> Vec<String> {
              the new blocks may take the place of old ones.",
             capture.loss.unknown_free, report.totals.live_count
         ));
-    } else if capture.loss.unknown_free > 0 && !case.resized {
+    } else if capture.loss.unknown_free > 0 && capture.observed.is_none() && !case.resized {
         said.push(format!(
             "{} blocks from before the attach were freed, by any function, while {} new ones stayed.",
             capture.loss.unknown_free, report.totals.live_count
@@ -265,6 +281,21 @@ fn doubts(case: &Case, finding: &Finding) -> Vec<String> {
         ));
     }
     said
+}
+
+/// How much of the time was watched, and what that says about frees that were not seen.
+fn unseen(observed: &Observed, noticed: &Noticed) -> String {
+    let Noticed { outlived, freed, expected, .. } = noticed;
+    let verdict = if noticed.rules_out_deaths() {
+        "so most of them stay"
+    } else {
+        "which is too little to tell: only a longer observation or a larger --max-overhead shows whether they stay"
+    };
+    format!(
+        "Allocator probes were in place for {} of the time. Of {outlived:.0} blocks seen there that outlived two \
+         windows {freed:.0} were seen to be freed; had half of them died, it would be about {expected:.1}: {verdict}.",
+        observed.percent()
+    )
 }
 
 /// What to do, for this case.

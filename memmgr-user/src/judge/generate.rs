@@ -79,13 +79,18 @@ impl Program {
             low_bytes: zero(),
             kept_count: zero(),
             kept_bytes: zero(),
+            kept_samples: zero(),
             freed_at_age: Vec::new(),
+            samples_freed_at_age: Vec::new(),
+            freed_together_at_age: Vec::new(),
+            kept_bytes_error: 0.0,
             live_samples: 0,
             alloc_samples: 0,
         };
         let window = |at_s: f64| ((at_s / self.end_s * n as f64) as usize).min(n - 1);
         let mut random = self.random.clone();
         let mut events: Vec<(f64, f64)> = Vec::new();
+        let mut kept_variance = 0.0;
         for block in self.blocks.iter().filter(|block| block.born_s < self.end_s) {
             let weight = match self.sample_interval {
                 None => 1.0,
@@ -109,13 +114,20 @@ impl Program {
                 history.free_bytes[died] += bytes;
                 history.freed_at_age.resize(history.freed_at_age.len().max(died - born + 1), 0.0);
                 history.freed_at_age[died - born] += weight;
+                history.samples_freed_at_age.resize(history.freed_at_age.len(), 0.0);
+                history.samples_freed_at_age[died - born] += 1.0;
                 events.push((block.dies_s, -bytes));
             } else {
                 history.live_samples += 1;
+                history.kept_samples[born] += 1.0;
                 history.kept_count[born] += weight;
                 history.kept_bytes[born] += bytes;
+                kept_variance += bytes * bytes * (1.0 - 1.0 / weight);
             }
         }
+        history.kept_bytes_error = f64::sqrt(kept_variance);
+        // Each by itself.
+        history.freed_together_at_age = history.samples_freed_at_age.clone();
         events.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
         let (mut live, mut next) = (0.0_f64, 0);
         for (low, end_s) in history.low_bytes.iter_mut().zip(&ends_s) {
@@ -127,13 +139,13 @@ impl Program {
             }
             *low = low.max(0.0);
         }
-        (Windows { ends_s }, history)
+        (Windows { ends_s, observed_s: Vec::new() }, history)
     }
 }
 
 /// Numbers at random from a seed: SplitMix64 (Steele, Lea and Flood 2014).
 #[derive(Clone, Debug)]
-pub(super) struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
     /// From 0 up to 1.

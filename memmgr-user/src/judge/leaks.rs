@@ -124,7 +124,7 @@ fn merged(report: &Report, group: &[usize]) -> Survivors {
         settled: None,
         old: Reached::default(),
         expected: f64::INFINITY,
-        exact: report.capture.mode == "exact",
+        exact: !report.capture.estimates(),
     };
     let mut age_s = 0.0_f64;
     for stack in group.iter().map(|at| &report.stacks[*at]) {
@@ -181,7 +181,9 @@ fn leak(
         ..Finding::default()
     };
     let lost = case.lost_blocks();
-    let explained = lost > EXPLAINED * case.live_count as f64 || case.is_replacement();
+    let explained = lost > EXPLAINED * case.live_count as f64
+        || case.is_replacement()
+        || case.noticed.is_some_and(|noticed| !noticed.rules_out_deaths());
     if explained {
         finding.confidence = finding.confidence.min(UNSURE);
     } else if !report.capture.complete {

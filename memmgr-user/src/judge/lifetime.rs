@@ -5,7 +5,7 @@ use crate::{
     report::{Lifetime, Old, Survival},
 };
 
-use super::life_table::LifeTable;
+use super::{life_table::LifeTable, windows::noticed};
 
 /// The lifetimes of a stack's blocks.
 ///
@@ -37,6 +37,7 @@ pub fn lifetime(windows: &Windows, history: &StackHistory) -> Lifetime {
             freed: old.freed,
             watched_s: old.watched * width_s,
         },
+        noticed: noticed(windows, history),
     }
 }
 

@@ -24,13 +24,18 @@ mod subject;
 mod suppress;
 mod survivors;
 mod timeline;
+mod windows;
 
 #[cfg(test)]
-mod generate;
+pub(crate) mod generate;
 #[cfg(test)]
 mod shape_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod watched;
+#[cfg(test)]
+mod window_tests;
 
 pub use doubt::doubt;
 pub use lifetime::lifetime;

@@ -9,7 +9,7 @@ use crate::{
 };
 
 use super::{
-    life_table::LifeTable,
+    life_table::{LifeTable, seen_share},
     outline::{Outline, outline},
     resized::resized,
     survivors::Survivors,
@@ -34,7 +34,7 @@ pub fn growth(windows: &Windows, history: &StackHistory) -> Growth {
         growth.follow("linear", "resized", trend.confidence, trend.bytes_per_s, grown(low));
     } else {
         let Outline { shape, confidence, bytes_per_s } =
-            outline(ends_s, low, survivors.noise() * peak(low));
+            outline(ends_s, low, relative_error(history) * peak(low));
         let (born, freed): (f64, f64) =
             (history.alloc_count.iter().sum(), history.free_count.iter().sum());
         let driver = match shape {
@@ -94,6 +94,16 @@ fn grown(low: &[f64]) -> f64 {
     match (low.get(from), low.last()) {
         (Some(first), Some(last)) => (last - first).max(0.0),
         _ => 0.0,
+    }
+}
+
+/// Relative standard error of what is outstanding; of an estimate of nothing that of one sample.
+fn relative_error(history: &StackHistory) -> f64 {
+    let kept: f64 = history.kept_bytes.iter().sum();
+    if kept > 0.0 {
+        history.kept_bytes_error / kept
+    } else {
+        f64::from(u8::from(seen_share(history.alloc_samples, &history.alloc_count) < 0.999))
     }
 }
 

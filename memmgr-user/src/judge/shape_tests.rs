@@ -317,13 +317,16 @@ prop_compose! {
     )(
         alloc_count in series(n), alloc_bytes in series(n), free_count in series(n), free_bytes in series(n),
         low_bytes in series(n), kept_count in series(n), kept_bytes in series(n), freed_at_age in series(n + 2),
+        kept_samples in series(n), observed_s in series(n),
         live_samples in 0_u64..1000, alloc_samples in 0_u64..1000, width in 0.001..100.0, n in Just(n),
     ) -> (Windows, StackHistory) {
         (
-            Windows { ends_s: (1..=n).map(|i| i as f64 * width).collect() },
+            Windows { ends_s: (1..=n).map(|i| i as f64 * width).collect(), observed_s },
             StackHistory {
                 class: Class::Heap, alloc_count, alloc_bytes, free_count, free_bytes, low_bytes, kept_count,
-                kept_bytes, freed_at_age, live_samples, alloc_samples,
+                kept_bytes_error: kept_bytes.iter().sum::<f64>() / 7.0, kept_bytes, kept_samples, samples_freed_at_age: freed_at_age.clone(),
+                freed_together_at_age: freed_at_age.clone(), freed_at_age,
+                live_samples, alloc_samples,
             },
         )
     }
@@ -337,6 +340,7 @@ proptest! {
         prop_assert!(got.bytes_per_s >= 0.0 && got.bytes_per_s.is_finite(), "{got:?}");
         let life = super::lifetime(&windows, &history);
         prop_assert!((0.0..=1.0).contains(&life.immortal), "{life:?}");
+        prop_assert!(life.noticed.is_none_or(|n| n.expected.is_finite() && n.freed <= n.outlived), "{life:?}");
         prop_assert!(life.survival.is_sorted_by(|a, b| a.share >= b.share), "{life:?}");
     }
 
@@ -344,6 +348,7 @@ proptest! {
     fn the_unit_of_bytes_does_not_matter((windows, history) in any_history(), power in 0..20) {
         let scale = f64::from(2_i32.pow(power as u32));
         let mut scaled = history.clone();
+        scaled.kept_bytes_error *= scale;
         for series in [&mut scaled.alloc_bytes, &mut scaled.free_bytes, &mut scaled.low_bytes, &mut scaled.kept_bytes] {
             for bytes in series.iter_mut() {
                 *bytes *= scale;

@@ -64,6 +64,20 @@ pub(super) fn drift(values: &[f64]) -> f64 {
     mean / (variance / n + mean * mean / (n * n)).sqrt()
 }
 
+/// The chance that a Poisson number with this mean is at most `most`.
+pub(super) fn poisson_at_most(most: u64, mean: f64) -> f64 {
+    if mean <= 0.0 {
+        return 1.0;
+    }
+    // Logarithms: e^(-mean) is 0 in floating point from a mean of 746 on. Far above the mean all terms are spent.
+    let (mut term, mut sum) = (-mean, (-mean).exp());
+    for k in 1..=most.min((2.0 * mean + 100.0) as u64) {
+        term += mean.ln() - (k as f64).ln();
+        sum += term.exp();
+    }
+    sum.min(1.0)
+}
+
 /// Mean and variance; 0 of none.
 pub(super) fn mean_and_variance(values: &[f64]) -> (f64, f64) {
     let n = values.len() as f64;
@@ -123,6 +137,22 @@ mod tests {
         assert!(drift(&rising) > 8.0);
         assert!(drift(&[0.0, 5.0, 0.0, 5.0, 0.0, 5.0]) < 1.0);
         assert_eq!(drift(&[]), 0.0);
+    }
+
+    #[test]
+    fn poisson_tails() {
+        for (most, mean, expected) in [
+            (0, 3.0, (-3.0_f64).exp()),
+            (2, 3.0, 8.5 * (-3.0_f64).exp()),
+            (0, 0.0, 1.0),
+            // The median of a large mean, and the far ends.
+            (999, 1000.0, 0.4958),
+            (900, 1000.0, 0.0007),
+            (u64::MAX, 1000.0, 1.0),
+        ] {
+            let got = poisson_at_most(most, mean);
+            assert!((got - expected).abs() < 1e-4, "{most} {mean}: {got}");
+        }
     }
 
     #[test]

@@ -59,12 +59,6 @@ impl Survivors {
         }
     }
 
-    /// Relative error of what is outstanding: that of a Poisson number in sample mode, 0 otherwise.
-    pub fn noise(&self) -> f64 {
-        let seen: f64 = self.seen.iter().sum();
-        if self.exact { 0.0 } else { 1.0 / seen.max(1.0).sqrt() }
-    }
-
     /// The growth by blocks that stay, when they were born all through the capture and do not die. `ends_s` is
     /// where the windows end.
     pub fn trend(&self, ends_s: &[f64]) -> Option<Trend> {

@@ -53,6 +53,7 @@ impl Observer {
             swap_bytes: look.process.swap_bytes,
             threads: look.process.threads,
             descriptors,
+            observed_s: None,
         };
         let now = format_rfc3339_seconds(SystemTime::now()).to_string();
         Observed { point, documents: ending::running(standing, now, look) }
@@ -83,6 +84,6 @@ impl Observed {
         collector: &mut Collector,
         now: KernelTime,
     ) -> Entry {
-        feed.entry(collector, now, self.point, self.documents)
+        feed.entry(collector, now, 1.0, self.point, self.documents)
     }
 }

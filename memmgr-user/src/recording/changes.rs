@@ -31,6 +31,9 @@ pub(super) fn encode(changes: &Changes, scale: u32) -> io::Result<Vec<u8>> {
         // Without sampling every block was seen.
         if scale > 1 {
             columns.all_signed(amounts.iter().map(|amount| amount.samples.round() as i64));
+            // The square root: a variance takes twice the bytes, and does not fit 64 bits for the largest blocks.
+            let errors = amounts.iter().map(|amount| scaled(amount.variance.max(0.0).sqrt()));
+            columns.all_unsigned(errors.map(i64::unsigned_abs));
         }
     };
     let allocated: Vec<Amount> = changes.sites.iter().map(|delta| delta.allocated).collect();
@@ -157,12 +160,16 @@ impl Reader<'_> {
         let counts = column()?;
         let bytes = column()?;
         let samples = if scale > 1 { Some(column()?) } else { None };
+        let errors = (0..if scale > 1 { length } else { 0 })
+            .map(|_| self.unsigned())
+            .collect::<io::Result<Vec<u64>>>()?;
         let scale = f64::from(scale);
         Ok((0..length)
             .map(|i| Amount {
                 count: counts[i] as f64 / scale,
                 bytes: bytes[i] as f64,
                 samples: samples.as_ref().map_or(counts[i], |samples| samples[i]) as f64,
+                variance: errors.get(i).map_or(0.0, |error| (*error as f64 / scale).powi(2)),
             })
             .collect())
     }
@@ -173,17 +180,20 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn amount() -> impl Strategy<Value = Amount> {
-        (0..1_000_u32, 0..1_u64 << 40).prop_map(|(n, bytes)| Amount {
+    /// Where every call is counted there is no variance.
+    fn amount(scale: u32) -> impl Strategy<Value = Amount> {
+        let errors = if scale > 1 { 1 << 15 } else { 1 };
+        (0..1_000_u32, 0..1_u64 << 40, 0..errors).prop_map(|(n, bytes, error)| Amount {
             count: f64::from(n),
             bytes: bytes as f64,
             samples: f64::from(n),
+            variance: f64::from(error * error),
         })
     }
 
-    fn changes() -> impl Strategy<Value = Changes> {
-        let freed = prop::collection::btree_map(0..5_000_u32, amount(), 0..4);
-        let site = (amount(), freed)
+    fn changes(scale: u32) -> impl Strategy<Value = Changes> {
+        let freed = prop::collection::btree_map(0..5_000_u32, amount(scale), 0..4);
+        let site = (amount(scale), freed)
             .prop_map(|(allocated, freed)| (allocated, freed.into_iter().collect::<Vec<_>>()));
         (
             prop::collection::btree_map(0..100_000_u32, site, 0..20),
@@ -200,14 +210,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_reads_back(changes in changes(), scale in prop::sample::select(vec![1_u32, 256])) {
+        fn what_is_written_reads_back(
+            (changes, scale) in prop::sample::select(vec![1_u32, 256])
+                .prop_flat_map(|scale| (changes(scale), Just(scale)))
+        ) {
             let bytes = encode(&changes, scale).unwrap();
             prop_assert_eq!(decode(&bytes, scale).unwrap(), changes);
         }
 
         #[test]
         fn damaged_bytes_are_an_error_or_other_changes(
-            changes in changes(), at in any::<prop::sample::Index>(), with in any::<u8>()
+            changes in changes(1), at in any::<prop::sample::Index>(), with in any::<u8>()
         ) {
             let mut bytes = encode(&changes, 1).unwrap();
             let at = at.index(bytes.len());
@@ -219,7 +232,8 @@ mod tests {
 
     #[test]
     fn estimates_keep_a_256th_of_a_block() {
-        let amount = Amount { count: 1.58, bytes: 1619.97, samples: 1.0 };
+        let amount =
+            Amount { count: 1.58, bytes: 1619.97, samples: 1.0, variance: 982.55_f64.powi(2) };
         let changes = Changes {
             sites: vec![SiteDelta { site: 3, allocated: amount, freed: vec![(2, amount)] }],
             dips: vec![],
@@ -228,6 +242,7 @@ mod tests {
         let got = read.sites[0].allocated;
         assert!((got.count - 1.58).abs() <= 1.0 / 512.0, "{got:?}");
         assert_eq!((got.bytes, got.samples), (1620.0, 1.0));
+        assert!((got.variance.sqrt() - 982.55).abs() <= 1.0 / 512.0, "{got:?}");
         // What is taken back is exactly what was given.
         assert_eq!(read.sites[0].freed, [(2, got)]);
     }

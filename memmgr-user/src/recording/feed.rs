@@ -7,6 +7,7 @@ use crate::{
     collect::Collector,
     modules::{Modules, Place},
     report::TimelinePoint,
+    track::Class,
     units::{Address, KernelTime},
 };
 
@@ -19,15 +20,19 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Ends the running interval at `now`.
+    /// Ends the running interval at `now`, whose heap blocks stand for so many times as many.
     pub fn entry(
         &mut self,
         collector: &mut Collector,
         now: KernelTime,
+        stands_for: f64,
         point: TimelinePoint,
         documents: Documents,
     ) -> Entry {
-        let interval = collector.cut(now);
+        let interval = collector.cut(now, stands_for);
+        // What was seen in windows is all of it only now.
+        let live_bytes = interval.totals[Class::Heap as usize].live_bytes() as u64;
+        let point = TimelinePoint { live_bytes, ..point };
         let nodes: Vec<Node> = collector.stacks.nodes_from(self.nodes).collect();
         self.nodes += nodes.len();
         let new = |address: &Address| self.addresses.insert(*address);

@@ -68,7 +68,7 @@ mod tests {
     use crate::aggregate::Amount;
 
     fn amount(bytes: f64) -> Amount {
-        Amount { count: 1.0, bytes, samples: 1.0 }
+        Amount { count: 1.0, bytes, samples: 1.0, variance: 0.0 }
     }
 
     /// A child of one site: (allocated bytes, freed bytes by age, dip).

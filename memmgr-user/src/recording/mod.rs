@@ -16,6 +16,7 @@ mod retain;
 mod rows;
 mod schema;
 mod series;
+mod stacks;
 mod store;
 mod write;
 
@@ -30,10 +31,12 @@ use crate::{
 };
 
 pub use feed::Feed;
-pub use read::{Query, Recorded, StackRecord};
+pub use read::{Query, Recorded};
 pub use recorder::{Recorder, Room};
 pub use schema::RecordingError;
+pub use stacks::StackRecord;
 pub use store::{Recording, is_recording};
+pub(crate) use write::whole;
 
 /// Everything about a capture that is not by stack. What is not known yet is empty.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -137,5 +140,7 @@ fn outer_of(root: StackHandle) -> Option<Outer> {
         .find(|o| *o as u32 == root.0)
 }
 
+#[cfg(test)]
+mod estimate_tests;
 #[cfg(test)]
 mod tests;

@@ -3,19 +3,19 @@
 use hashbrown::{HashMap, HashSet};
 
 use super::{
-    Documents, Location, ModuleRecord, Recording, changes, class_of,
+    Documents, Location, ModuleRecord, Recording, changes,
     level::{LEVELS, span},
-    outer_of,
     schema::{RecordingError, shown},
     series::{Bucket, MOST_WINDOWS, Series, cover},
-    write::totals,
+    stacks::{Pick, StackRecord},
+    write::{totals, whole},
 };
 use crate::{
-    aggregate::{Amount, Filter, SizeClass, Sums},
+    aggregate::{Filter, SizeClass, Sums},
+    estimate::Coverage,
     history::{StackHistory, Windows},
     pipeline::Ended,
-    report::{Frame, TimelinePoint, Totals},
-    stacks::{Outer, StackHandle},
+    report::{Frame, Observed, TimelinePoint, Totals},
     track::Class,
     units::Address,
 };
@@ -34,28 +34,6 @@ pub struct Query {
     pub filter: Filter,
 }
 
-/// One stack at that moment.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StackRecord {
-    /// Its number in the recording.
-    pub book: u32,
-    /// Kind of memory.
-    pub class: Class,
-    /// Return addresses, leaf first.
-    pub addresses: Vec<Address>,
-    /// How the stack ends.
-    pub outer: Outer,
-    /// Outstanding, as far as the filter shows it.
-    pub live: Amount,
-    /// Allocated.
-    pub allocated: Amount,
-    /// Both by size, smallest first.
-    pub sizes: Vec<(SizeClass, Amount, Amount)>,
-    /// Ages of what is outstanding in seconds: youngest, median, oldest; as exact as an interval.
-    pub age_s: Option<(f64, f64, f64)>,
-    sites: Vec<u32>,
-}
-
 /// What a recording holds of that moment.
 pub struct Recorded {
     /// Everything that is not by stack.
@@ -70,10 +48,14 @@ pub struct Recorded {
     pub recorded_s: f64,
     /// And at the moment.
     pub duration_s: f64,
+    /// When the allocator probes were in place, if not all the time.
+    pub observed: Option<Observed>,
     /// By class.
     pub totals: [Totals; Class::COUNT],
     /// The windows of the histories; none between two moments.
     pub windows: Windows,
+    /// When the allocator probes were in place: what errors are read with.
+    pub coverage: Coverage,
     /// Figures over time.
     pub timeline: Vec<TimelinePoint>,
     /// The files with code.
@@ -94,7 +76,8 @@ impl Recorded {
 
     /// How a stack's bytes moved.
     pub fn history(&self, stack: &StackRecord) -> StackHistory {
-        self.series.history(stack.class, stack.book, &stack.sites, &self.windows)
+        let StackRecord { class, book, ref sites, .. } = *stack;
+        self.series.history(class, book, sites, &self.windows, &self.coverage)
     }
 }
 
@@ -163,8 +146,11 @@ impl Recording {
             })?;
         }
         let end_s = points[intervals as usize - 1].t_s;
-        let pick = Pick { filter: query.filter, end_s, born_after, ends: &ends };
-        let mut stacks = self.stack_records(&sites, &series, &pick)?;
+        let points_then = &points[..intervals as usize];
+        let coverage = Coverage::of(lengths(points_then), window as usize);
+        let pick =
+            Pick { filter: query.filter, end_s, born_after, ends: &ends, coverage: &coverage };
+        let (mut stacks, uncertainties) = self.stack_records(&sites, &series, &pick)?;
         stacks.sort_by(|a, b| {
             (b.live.bytes.total_cmp(&a.live.bytes))
                 .then(b.allocated.bytes.total_cmp(&a.allocated.bytes))
@@ -172,10 +158,14 @@ impl Recording {
         });
         let frames = self.frames().map_err(sqlite)?;
         let latest = intervals as usize == points.len();
-        let totals = match since {
+        let mut totals = match since {
             Some(_) => totals_of(&stacks),
             None => std::mem::take(&mut totals[intervals as usize - 1]),
         };
+        for (totals, uncertainty) in totals.iter_mut().zip(uncertainties) {
+            [totals.live_bytes_error, totals.alloc_bytes_error] =
+                uncertainty.errors(&coverage).map(whole);
+        }
         Ok(Recorded {
             documents,
             before_exit,
@@ -183,18 +173,20 @@ impl Recording {
             ended: self.ended().map_err(sqlite)?,
             latest,
             duration_s: end_s,
+            observed: observed(points_then),
             totals,
             windows: if since.is_some() {
                 Windows::default()
             } else {
-                windows(&points, intervals, window)
+                windows(points_then, window)
             },
-            timeline: thinned(&points[..intervals as usize]),
+            timeline: thinned(points_then),
             modules: self.modules().map_err(sqlite)?,
             unresolved: self.unresolved(&frames).map_err(sqlite)?,
             frames,
             stacks,
             series,
+            coverage,
         })
     }
 
@@ -226,124 +218,10 @@ impl Recording {
         Err(RecordingError::Merged(shown(&self.path), from, span(1)))
     }
 
-    fn stack_records(
-        &self,
-        sites: &[(u32, SizeClass)],
-        series: &Series,
-        pick: &Pick<'_>,
-    ) -> Result<Vec<StackRecord>, RecordingError> {
-        let sqlite = |error: rusqlite::Error| self.error(&error);
-        let damaged = |what: &str| RecordingError::Damaged(shown(&self.path), what.to_owned());
-        let nodes = self.nodes().map_err(sqlite)?;
-        let mut by_book: HashMap<u32, Vec<u32>> = HashMap::new();
-        for (site, (book, _)) in sites.iter().enumerate() {
-            by_book.entry(*book).or_default().push(site as u32);
-        }
-        let mut records = Vec::new();
-        for (book, class, node) in self.books().map_err(sqlite)? {
-            let class =
-                class_of(&class).ok_or_else(|| damaged("it has an unknown class of memory"))?;
-            let (addresses, outer) =
-                walk(&nodes, node).ok_or_else(|| damaged("a stack has no beginning"))?;
-            let mut own = by_book.remove(&book).unwrap_or_default();
-            own.sort_unstable_by_key(|site| sites[*site as usize].1);
-            let mut record = StackRecord {
-                book,
-                class,
-                addresses,
-                outer,
-                live: Amount::default(),
-                allocated: Amount::default(),
-                sizes: Vec::new(),
-                age_s: None,
-                sites: own,
-            };
-            let mut kept: Vec<(u32, f64)> = Vec::new();
-            for site in &record.sites {
-                let size = sites[*site as usize].1;
-                let allocated = series.allocated(*site);
-                let mut live = Amount::default();
-                for (bucket, amount) in series.kept(*site) {
-                    if pick.shows(*bucket, size) {
-                        live.add(*amount);
-                        kept.push((*bucket, amount.count));
-                    }
-                }
-                record.live.add(live);
-                record.allocated.add(allocated);
-                if allocated != Amount::default() || live != Amount::default() {
-                    record.sizes.push((size, live, allocated));
-                }
-            }
-            if record.sizes.is_empty() {
-                continue;
-            }
-            record.age_s = pick.ages(kept);
-            records.push(record);
-        }
-        Ok(records)
-    }
-
     pub(super) fn error(&self, error: &rusqlite::Error) -> RecordingError {
         RecordingError::from_sqlite(&self.path, error)
     }
 }
-
-/// Which blocks count as outstanding.
-struct Pick<'a> {
-    filter: Filter,
-    end_s: f64,
-    /// Buckets from this index on.
-    born_after: u32,
-    /// Where the buckets end, in seconds.
-    ends: &'a [f64],
-}
-
-impl Pick<'_> {
-    /// Whether blocks of this bucket and size pass. Young by a part of a bucket is young.
-    fn shows(&self, bucket: u32, size: SizeClass) -> bool {
-        bucket >= self.born_after
-            && size.min_bytes >= self.filter.min_size
-            && (self.filter.min_age_s == 0.0
-                || self.end_s - self.ends[bucket as usize] >= self.filter.min_age_s)
-    }
-
-    /// Youngest, median and oldest of blocks by bucket.
-    fn ages(&self, mut kept: Vec<(u32, f64)>) -> Option<(f64, f64, f64)> {
-        kept.sort_unstable_by_key(|(bucket, _)| *bucket);
-        let ended = |bucket: u32| self.end_s - self.ends[bucket as usize];
-        let began = |bucket: u32| {
-            self.end_s - bucket.checked_sub(1).map_or(0.0, |before| self.ends[before as usize])
-        };
-        let (oldest, youngest) = (kept.first()?.0, kept.last()?.0);
-        let half = kept.iter().map(|(_, count)| count).sum::<f64>() / 2.0;
-        let mut seen = 0.0;
-        let middle = kept.iter().find(|(_, count)| {
-            seen += count;
-            seen >= half
-        })?;
-        Some((ended(youngest), f64::midpoint(began(middle.0), ended(middle.0)), began(oldest)))
-    }
-}
-
-fn walk(nodes: &[(u32, Address)], mut node: u32) -> Option<(Vec<Address>, Outer)> {
-    let mut addresses = Vec::new();
-    loop {
-        if let Some(outer) = outer_of(StackHandle(node)) {
-            return Some((addresses, outer));
-        }
-        let (parent, address) = nodes.get((node - ROOTS) as usize)?;
-        // Parents come before their children: this ends.
-        if *parent >= node {
-            return None;
-        }
-        addresses.push(*address);
-        node = *parent;
-    }
-}
-
-/// Handles below this are roots.
-const ROOTS: u32 = Outer::NotKept as u32 + 1;
 
 /// Sums of what is shown, for a span of time that no running total covers.
 fn totals_of(stacks: &[StackRecord]) -> [Totals; Class::COUNT] {
@@ -368,15 +246,46 @@ fn tears_down(points: &[TimelinePoint]) -> bool {
     }
 }
 
-fn windows(points: &[TimelinePoint], intervals: u32, window: u32) -> Windows {
-    let ends = (0..intervals.div_ceil(window))
-        .map(|i| points[((i + 1) * window).min(intervals) as usize - 1].t_s)
-        .collect();
-    Windows { ends_s: ends }
+/// Length of every interval, and how much of it the allocator probes saw.
+fn lengths(points: &[TimelinePoint]) -> impl Iterator<Item = (f64, Option<f64>)> {
+    let begins = std::iter::once(0.0).chain(points.iter().map(|point| point.t_s));
+    points.iter().zip(begins).map(|(point, begin_s)| (point.t_s - begin_s, point.observed_s))
+}
+
+/// How much of all the time they saw.
+fn observed(points: &[TimelinePoint]) -> Option<Observed> {
+    points.iter().find_map(|point| point.observed_s)?;
+    let all_s: f64 = lengths(points).map(|(seconds, _)| seconds).sum();
+    let observed = || lengths(points).map(|(seconds, observed)| observed.unwrap_or(seconds));
+    let windows = observed().filter(|seconds| *seconds > 0.0).count() as u64;
+    Some(Observed { share: observed().sum::<f64>() / all_s.max(f64::MIN_POSITIVE), windows })
+}
+
+fn windows(points: &[TimelinePoint], window: u32) -> Windows {
+    let ends = points.chunks(window as usize).filter_map(<[TimelinePoint]>::last);
+    let ends_s = ends.map(|point| point.t_s).collect();
+    let lengths: Vec<_> = lengths(points).collect();
+    let observed_s = match observed(points) {
+        None => Vec::new(),
+        Some(_) => lengths
+            .chunks(window as usize)
+            .map(|window| window.iter().map(|(all, observed)| observed.unwrap_or(*all)).sum())
+            .collect(),
+    };
+    Windows { ends_s, observed_s }
 }
 
 fn thinned(points: &[TimelinePoint]) -> Vec<TimelinePoint> {
     let stride = points.len().div_ceil(MOST_POINTS).max(1);
     // The last of every stride, so that the end is the end.
-    points.rchunks(stride).filter_map(|chunk| chunk.last().cloned()).rev().collect()
+    let mut thinned: Vec<TimelinePoint> = points
+        .rchunks(stride)
+        .filter_map(|chunk| {
+            let observed_s: f64 = chunk.iter().filter_map(|point| point.observed_s).sum();
+            let last = chunk.last()?.clone();
+            Some(TimelinePoint { observed_s: last.observed_s.map(|_| observed_s), ..last })
+        })
+        .collect();
+    thinned.reverse();
+    thinned
 }

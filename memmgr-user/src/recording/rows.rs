@@ -37,7 +37,8 @@ impl Recording {
         &self,
     ) -> rusqlite::Result<(Vec<TimelinePoint>, Vec<[Totals; Class::COUNT]>)> {
         let mut select = self.connection.prepare(
-            "SELECT end_s, live_bytes, rss_bytes, cgroup_bytes, swap_bytes, threads, descriptors, totals
+            "SELECT end_s, live_bytes, rss_bytes, cgroup_bytes, swap_bytes, threads, descriptors, observed_s,
+                    totals
              FROM interval ORDER BY id",
         )?;
         let unsigned = |value: Option<i64>| value.map(|value| value as u64);
@@ -50,8 +51,9 @@ impl Recording {
                 swap_bytes: unsigned(row.get(4)?),
                 threads: unsigned(row.get(5)?),
                 descriptors: unsigned(row.get(6)?),
+                observed_s: row.get(7)?,
             };
-            let totals: String = row.get(7)?;
+            let totals: String = row.get(8)?;
             Ok((point, by_class(&totals)))
         })?;
         rows.collect()

@@ -9,7 +9,7 @@ use crate::{escape::Safe, output::OutputError};
 /// `memm`: the application id in the header of every recording (SQLite file format, offset 68).
 pub(super) const APPLICATION_ID: u32 = 0x6d65_6d6d;
 /// The version of this schema. A table or column that is renamed or removed, or a changed meaning, bumps it.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// Tables and views; `docs/recording.md` says what is in them.
 pub(super) const SCHEMA: &str = "
@@ -17,7 +17,8 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE document (name TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE interval (
     id INTEGER PRIMARY KEY, end_s REAL NOT NULL, live_bytes INTEGER NOT NULL, rss_bytes INTEGER NOT NULL,
-    cgroup_bytes INTEGER, swap_bytes INTEGER, threads INTEGER, descriptors INTEGER, totals TEXT NOT NULL);
+    cgroup_bytes INTEGER, swap_bytes INTEGER, threads INTEGER, descriptors INTEGER, observed_s REAL,
+    totals TEXT NOT NULL);
 CREATE TABLE change (level INTEGER NOT NULL, bucket INTEGER NOT NULL, changes BLOB NOT NULL);
 CREATE UNIQUE INDEX change_by_bucket ON change (level, bucket);
 CREATE TABLE module (
@@ -32,10 +33,12 @@ CREATE TABLE book (id INTEGER PRIMARY KEY, class TEXT NOT NULL, node INTEGER NOT
 CREATE TABLE site (id INTEGER PRIMARY KEY, book INTEGER NOT NULL, min_bytes INTEGER NOT NULL, max_bytes INTEGER NOT NULL);
 CREATE TABLE total (
     book INTEGER PRIMARY KEY, live_count REAL NOT NULL, live_bytes REAL NOT NULL,
-    alloc_count REAL NOT NULL, alloc_bytes REAL NOT NULL);
+    alloc_count REAL NOT NULL, alloc_bytes REAL NOT NULL,
+    live_bytes_error REAL NOT NULL, alloc_bytes_error REAL NOT NULL);
 CREATE VIEW stack AS
     SELECT book.id AS id, book.class AS class, total.live_count AS live_count, total.live_bytes AS live_bytes,
            total.alloc_count AS alloc_count, total.alloc_bytes AS alloc_bytes,
+           total.live_bytes_error AS live_bytes_error, total.alloc_bytes_error AS alloc_bytes_error,
            (WITH RECURSIVE up(id, level) AS (
                 SELECT book.node, 0 UNION ALL SELECT node.parent, level + 1 FROM node JOIN up ON node.id = up.id)
             SELECT group_concat(name, ' < ') FROM (
@@ -56,6 +59,11 @@ pub enum RecordingError {
         "{0} was written by a newer memmgr (recording version {1}, this one reads {VERSION}); update memmgr"
     )]
     Newer(Safe, u32),
+    /// Written by an earlier version, whose columns are not these.
+    #[error(
+        "{0} was written by an older memmgr (recording version {1}, this one reads {VERSION}): read it with that one"
+    )]
+    Older(Safe, u32),
     /// Another program holds it.
     #[error("{0} is locked by another program; try again when that has ended")]
     Locked(Safe),
@@ -126,6 +134,7 @@ pub(super) fn check(path: &Path, connection: &Connection) -> Result<(), Recordin
     match pragma("user_version").map_err(sqlite)? {
         Some(VERSION) => Ok(()),
         Some(newer) if newer > VERSION => Err(RecordingError::Newer(shown(path), newer)),
+        Some(older) if older > 0 => Err(RecordingError::Older(shown(path), older)),
         _ => Err(RecordingError::Foreign(shown(path))),
     }
 }

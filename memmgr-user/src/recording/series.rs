@@ -3,6 +3,7 @@
 use super::level::span;
 use crate::{
     aggregate::{Amount, Changes},
+    estimate::{Coverage, Uncertainty},
     history::{StackHistory, Windows},
     track::Class,
 };
@@ -61,8 +62,8 @@ struct SiteSeries {
     windows: Vec<(u32, Amount, Amount)>,
     /// Of what was allocated in a bucket, what is not freed: index of the bucket, ascending, with gaps.
     kept: Vec<(u32, Amount)>,
-    /// Blocks freed by age in windows.
-    freed_at_age: Vec<f64>,
+    /// Blocks freed, as many as were really seen, and the sum of their squares, by age in windows.
+    freed_at_age: Vec<[f64; 3]>,
     allocated: Amount,
 }
 
@@ -120,9 +121,12 @@ impl Series {
                 let born = bucket.number.checked_sub(*age)? * span(bucket.level);
                 let age = window.saturating_sub(born / self.window) as usize;
                 if site.freed_at_age.len() <= age {
-                    site.freed_at_age.resize(age + 1, 0.0);
+                    site.freed_at_age.resize(age + 1, [0.0; 3]);
                 }
-                site.freed_at_age[age] += freed.count;
+                let more = [freed.count, freed.samples, freed.samples * freed.samples];
+                for (sum, more) in site.freed_at_age[age].iter_mut().zip(more) {
+                    *sum += more;
+                }
                 let holder = self.buckets.partition_point(|bucket| bucket.first() <= born) - 1;
                 let at = site.kept.binary_search_by_key(&(holder as u32), |(of, _)| *of).ok()?;
                 site.kept[at].1.take(*freed);
@@ -167,6 +171,19 @@ impl Series {
         self.sites[site as usize].allocated
     }
 
+    /// What this site allocated by window.
+    pub(super) fn allocated_in_windows(&self, site: u32) -> impl Iterator<Item = (u32, Amount)> {
+        // Where allocations count from a later bucket on, from its window on.
+        let from = self.buckets.get(self.from as usize).map_or(0, |b| b.first() / self.window);
+        let windows = self.sites[site as usize].windows.iter();
+        windows.filter(move |(window, ..)| *window >= from).map(|(window, a, _)| (*window, *a))
+    }
+
+    /// The window of a bucket.
+    pub(super) fn window_of(&self, bucket: u32) -> u32 {
+        self.buckets[bucket as usize].first() / self.window
+    }
+
     /// One stack over the windows.
     pub(super) fn history(
         &self,
@@ -174,6 +191,7 @@ impl Series {
         book: u32,
         sites: &[u32],
         windows: &Windows,
+        coverage: &Coverage,
     ) -> StackHistory {
         let zeros = || vec![0.0; windows.len()];
         let mut history = StackHistory {
@@ -185,11 +203,16 @@ impl Series {
             low_bytes: zeros(),
             kept_count: zeros(),
             kept_bytes: zeros(),
+            kept_samples: zeros(),
             freed_at_age: Vec::new(),
+            samples_freed_at_age: Vec::new(),
+            freed_together_at_age: Vec::new(),
+            kept_bytes_error: 0.0,
             live_samples: 0,
             alloc_samples: 0,
         };
         let (mut live_samples, mut alloc_samples) = (0.0, 0.0);
+        let mut uncertainty = Uncertainty::none(class, coverage);
         for site in sites.iter().map(|site| &self.sites[*site as usize]) {
             for (window, allocated, freed) in &site.windows {
                 let window = *window as usize;
@@ -200,16 +223,21 @@ impl Series {
                 alloc_samples += allocated.samples;
             }
             for (bucket, kept) in &site.kept {
-                let window = (self.buckets[*bucket as usize].first() / self.window) as usize;
-                history.kept_count[window] += kept.count;
-                history.kept_bytes[window] += kept.bytes;
+                let window = self.window_of(*bucket);
+                history.kept_count[window as usize] += kept.count;
+                history.kept_bytes[window as usize] += kept.bytes;
+                history.kept_samples[window as usize] += kept.samples;
+                uncertainty.add_live(window, *kept);
                 live_samples += kept.samples;
             }
-            if history.freed_at_age.len() < site.freed_at_age.len() {
-                history.freed_at_age.resize(site.freed_at_age.len(), 0.0);
-            }
-            for (sum, freed) in history.freed_at_age.iter_mut().zip(&site.freed_at_age) {
-                *sum += freed;
+            let oldest = history.freed_at_age.len().max(site.freed_at_age.len());
+            history.freed_at_age.resize(oldest, 0.0);
+            history.samples_freed_at_age.resize(oldest, 0.0);
+            history.freed_together_at_age.resize(oldest, 0.0);
+            for (age, [freed, samples, together]) in site.freed_at_age.iter().enumerate() {
+                history.freed_at_age[age] += freed;
+                history.samples_freed_at_age[age] += samples;
+                history.freed_together_at_age[age] += together;
             }
         }
         // A window without a change has what the one before had at its end.
@@ -222,6 +250,7 @@ impl Series {
                 live = *end;
             }
         }
+        [history.kept_bytes_error, _] = uncertainty.errors(coverage);
         history.live_samples = live_samples.round() as u64;
         history.alloc_samples = alloc_samples.round() as u64;
         history

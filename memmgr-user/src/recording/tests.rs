@@ -33,6 +33,7 @@ fn recorded(recording: &mut Recording, lives: &[Life], intervals: u32) {
             direction,
             bytes: life.size as f64,
             count: 1.0,
+            variance: 0.0,
             size: life.size,
             born: KernelTime(time(life.born).0 + MS),
         };
@@ -49,7 +50,7 @@ fn recorded(recording: &mut Recording, lives: &[Life], intervals: u32) {
                 live_bytes: ledger.heap().live_bytes() as u64,
                 ..TimelinePoint::default()
             },
-            interval: ledger.cut(time(interval + 1)),
+            interval: ledger.cut(time(interval + 1), 1.0),
             nodes: (0..nodes)
                 .map(|i| Node {
                     handle: StackHandle(4 + i),
@@ -306,8 +307,10 @@ fn what_is_no_recording_is_said() {
     connection.execute_batch("BEGIN EXCLUSIVE").unwrap();
     assert!(open().contains("is locked by another program"), "{}", open());
     connection.execute_batch("ROLLBACK; PRAGMA user_version = 9").unwrap();
-    drop(connection);
     assert!(open().contains("was written by a newer memmgr (recording version 9"), "{}", open());
+    connection.execute_batch("PRAGMA user_version = 1").unwrap();
+    drop(connection);
+    assert!(open().contains("was written by an older memmgr (recording version 1"), "{}", open());
 
     let bytes = std::fs::read(&path).unwrap();
     for length in (100..bytes.len()).step_by(bytes.len() / 13) {

@@ -26,16 +26,19 @@ impl Recording {
             let transaction = self.connection.unchecked_transaction()?;
             documents(&transaction, &ending.documents)?;
             frames(&transaction, ending)?;
-            let mut insert =
-                transaction.prepare("INSERT OR REPLACE INTO total VALUES (?1, ?2, ?3, ?4, ?5)")?;
+            let mut insert = transaction
+                .prepare("INSERT OR REPLACE INTO total VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
             for stack in recorded.stacks() {
                 let (live, allocated) = (stack.live, stack.allocated);
+                let [live_error, alloc_error] = stack.uncertainty.errors(&recorded.coverage);
                 insert.execute(params![
                     stack.book,
                     live.count,
                     live.bytes,
                     allocated.count,
-                    allocated.bytes
+                    allocated.bytes,
+                    live_error,
+                    alloc_error,
                 ])?;
             }
             drop(insert);
@@ -59,7 +62,9 @@ impl Recording {
         let point = &entry.point;
         let totals = entry.interval.totals.map(totals);
         transaction
-            .prepare_cached("INSERT INTO interval VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
+            .prepare_cached(
+                "INSERT INTO interval VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            )?
             .execute(params![
                 id,
                 point.t_s,
@@ -69,6 +74,7 @@ impl Recording {
                 point.swap_bytes.map(|bytes| bytes as i64),
                 point.threads.map(|threads| threads as i64),
                 point.descriptors.map(|descriptors| descriptors as i64),
+                point.observed_s,
                 json(&totals)?,
             ])?;
         tree(&transaction, entry)?;
@@ -183,15 +189,21 @@ fn frames(transaction: &Transaction<'_>, ending: &Ending) -> rusqlite::Result<()
     Ok(())
 }
 
-/// Sums as a report shows them.
+/// Sums as a report shows them; their errors are known to who reads.
 pub(super) fn totals(sums: Sums) -> Totals {
     Totals {
-        alloc_count: sums.alloc_count.round() as u64,
-        alloc_bytes: sums.alloc_bytes.round() as u64,
-        free_count: sums.free_count.round() as u64,
-        free_bytes: sums.free_bytes.round() as u64,
-        live_count: sums.live_count().round() as u64,
-        live_bytes: sums.live_bytes().round() as u64,
-        peak_live_bytes: sums.peak_live_bytes.round() as u64,
+        alloc_count: whole(sums.alloc_count),
+        alloc_bytes: whole(sums.alloc_bytes),
+        free_count: whole(sums.free_count),
+        free_bytes: whole(sums.free_bytes),
+        live_count: whole(sums.live_count()),
+        live_bytes: whole(sums.live_bytes()),
+        peak_live_bytes: whole(sums.peak_live_bytes),
+        ..Totals::default()
     }
+}
+
+/// An estimate as a report shows it: it can fall below 0 by rounding.
+pub(crate) fn whole(estimate: f64) -> u64 {
+    estimate.max(0.0).round() as u64
 }

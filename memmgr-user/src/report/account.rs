@@ -123,6 +123,7 @@ pub(super) fn capture(captured: &Standing<'_>, stack: StackChoice) -> Capture {
         stack,
         attach: captured.facts.attach.to_owned(),
         complete,
+        observed: None,
         probes_per_s: if duration_s > 0.0 { accounting.seen as f64 / duration_s } else { 0.0 },
         overhead: Overhead::default(),
         filter: Filter { min_age_s: plan.filter.min_age_s, min_size_bytes: plan.filter.min_size },
@@ -165,6 +166,7 @@ fn loss(captured: &Standing<'_>) -> Loss {
         missed: books.missed,
         unknown_free: anomalies.unknown_free,
         implied_free: anomalies.implied_free,
+        hidden_free: anomalies.hidden_free,
     }
 }
 

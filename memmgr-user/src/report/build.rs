@@ -7,7 +7,7 @@ use humantime::{format_rfc3339_seconds, parse_rfc3339};
 use crate::{
     aggregate::Filter as Shown,
     judge::{growth, lifetime},
-    recording::{Recorded, StackRecord},
+    recording::{Recorded, StackRecord, whole},
     stacks::Outer,
     symbolize::Symbols,
     track::Class,
@@ -30,6 +30,7 @@ pub fn build(recorded: &Recorded, late: &Symbols, shown: Shown) -> Report {
     let mut capture = documents.capture;
     let main = main_class(&capture, &stacks).name();
     capture.filter = Filter { min_age_s: shown.min_age_s, min_size_bytes: shown.min_size };
+    capture.observed = recorded.observed;
     let [totals, mapped, file_mapped, resident] = recorded.totals.clone();
     let mut report = Report {
         schema: SCHEMA.to_owned(),
@@ -41,12 +42,17 @@ pub fn build(recorded: &Recorded, late: &Symbols, shown: Shown) -> Report {
         totals,
         mapped,
         file_mapped,
-        functions: shares::functions(&stacks, main),
+        functions: shares::functions(
+            stacks.iter().zip(recorded.stacks().iter().map(|record| &record.uncertainty)),
+            &recorded.coverage,
+            main,
+        ),
         modules: modules(recorded, &stacks, main),
         sizes: shares::sizes(&stacks, main),
         resident,
         stacks,
         windows_s: recorded.windows.ends_s.clone(),
+        windows_observed_s: recorded.windows.observed_s.clone(),
         timeline: recorded.timeline.clone(),
         process: documents.process,
         cgroup: documents.cgroup,
@@ -109,6 +115,7 @@ fn as_of_then(report: &mut Report, before_s: f64) {
 
 fn stack(id: u32, record: &StackRecord, recorded: &Recorded, late: &Symbols) -> Stack {
     let frames = |address| recorded.frames.get(address).or_else(|| late.get(address));
+    let [live_error, alloc_error] = record.uncertainty.errors(&recorded.coverage);
     // Whether files are mapped and stay so says nothing about leaks.
     let history = (!recorded.windows.is_empty() && record.class != Class::FileMapping)
         .then(|| recorded.history(record));
@@ -120,6 +127,8 @@ fn stack(id: u32, record: &StackRecord, recorded: &Recorded, late: &Symbols) -> 
         live_samples: whole(record.live.samples),
         alloc_count: whole(record.allocated.count),
         alloc_bytes: whole(record.allocated.bytes),
+        live_bytes_error: whole(live_error),
+        alloc_bytes_error: whole(alloc_error),
         age_s: record.age_s.map(|(min, median, max)| Age { min, median, max }),
         frames: record.addresses.iter().filter_map(frames).flatten().cloned().collect(),
         cut: match record.outer {
@@ -144,11 +153,6 @@ fn stack(id: u32, record: &StackRecord, recorded: &Recorded, late: &Symbols) -> 
         lifetime: history.as_ref().map(|history| lifetime(&recorded.windows, history)),
         ..Stack::default()
     }
-}
-
-/// Estimates can fall below 0 by rounding.
-fn whole(estimate: f64) -> u64 {
-    estimate.max(0.0).round() as u64
 }
 
 fn modules(recorded: &Recorded, stacks: &[Stack], class: &str) -> Vec<Module> {

@@ -19,7 +19,7 @@ use crate::track::Class;
 
 pub use figures::{Cgroup, Host, Pressure, PressureLine, Process, Reconciliation};
 pub use shares::{Function, Module, SizeClass};
-pub use verdict::{Finding, Growth, Lifetime, Old, Suppression, Survival};
+pub use verdict::{Finding, Growth, Lifetime, Noticed, Old, Suppression, Survival};
 
 /// The name and version of the schema, in every JSON report.
 pub const SCHEMA: &str = "memmgr.report/1";
@@ -66,6 +66,9 @@ pub struct Report {
     /// Seconds since counting began at which the windows of every `growth.series` end; the first begins at 0.
     #[serde(default)]
     pub windows_s: Vec<f64>,
+    /// Seconds of each of those windows in which the allocator probes were in place; empty when all the time.
+    #[serde(default)]
+    pub windows_observed_s: Vec<f64>,
     /// One point an interval.
     pub timeline: Vec<TimelinePoint>,
     /// The target's own figures at the end, from procfs.
@@ -182,6 +185,9 @@ pub struct Capture {
     pub attach: String,
     /// True when nothing was lost: then exact figures are equal to the truth.
     pub complete: bool,
+    /// When the allocator probes were in place; absent when all the time.
+    #[serde(default)]
+    pub observed: Option<Observed>,
     /// Probe hits per second, over the capture.
     pub probes_per_s: f64,
     /// The overhead budget and what became of it.
@@ -193,6 +199,31 @@ pub struct Capture {
     pub loss: Loss,
     /// The sums behind `complete`.
     pub accounting: Accounting,
+}
+
+impl Capture {
+    /// Whether the heap's figures are estimates.
+    pub fn estimates(&self) -> bool {
+        self.mode == "sample" || self.observed.is_some()
+    }
+}
+
+/// Windows of time in which the allocator probes were in place. Heap figures are scaled by what each stands for, and
+/// a block that was freed between windows counts as outstanding until its address is seen again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Observed {
+    /// Share of the time of the capture, 0 to 1.
+    pub share: f64,
+    /// Intervals that had a window.
+    pub windows: u64,
+}
+
+impl Observed {
+    /// The share for people.
+    pub fn percent(&self) -> String {
+        let percent = self.share * 100.0;
+        if percent < 10.0 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
+    }
 }
 
 /// Which outstanding blocks are shown; totals count all of them.
@@ -263,6 +294,9 @@ pub struct Loss {
     pub unknown_free: u64,
     /// Allocations at an address that was still live: a free was missed.
     pub implied_free: u64,
+    /// The same where the free fell between two windows in which the probes were in place. Not a loss.
+    #[serde(default)]
+    pub hidden_free: u64,
 }
 
 /// The sums that must balance: `seen = filtered + sampled_out + submitted + lost` and
@@ -306,6 +340,13 @@ pub struct Totals {
     pub live_bytes: u64,
     /// Most bytes outstanding at any time.
     pub peak_live_bytes: u64,
+    /// Standard error of `live_bytes`, in bytes; 0 where it is exact. Two of them to either side hold the truth in
+    /// 95 of 100 cases.
+    #[serde(default)]
+    pub live_bytes_error: u64,
+    /// Standard error of `alloc_bytes`.
+    #[serde(default)]
+    pub alloc_bytes_error: u64,
 }
 
 /// One stack and what it allocated.
@@ -325,6 +366,12 @@ pub struct Stack {
     pub alloc_count: u64,
     /// Bytes allocated.
     pub alloc_bytes: u64,
+    /// Standard error of `live_bytes`, in bytes; 0 where it is exact.
+    #[serde(default)]
+    pub live_bytes_error: u64,
+    /// Standard error of `alloc_bytes`.
+    #[serde(default)]
+    pub alloc_bytes_error: u64,
     /// How old the outstanding blocks are; absent when none is outstanding.
     pub age_s: Option<Age>,
     /// The frames, leaf first.
@@ -397,6 +444,9 @@ pub struct TimelinePoint {
     /// Open file descriptors of the target.
     #[serde(default)]
     pub descriptors: Option<u64>,
+    /// Seconds, since the point before, in which the allocator probes were in place; absent when all the time.
+    #[serde(default)]
+    pub observed_s: Option<f64>,
 }
 
 /// What memmgr itself used.

@@ -6,6 +6,11 @@ use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::Stack;
+use crate::{
+    estimate::{Coverage, Uncertainty},
+    recording::whole,
+    track::Class,
+};
 
 /// Bytes by function.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +27,12 @@ pub struct Function {
     pub self_alloc_bytes: u64,
     /// Allocated bytes of stacks in which it appears.
     pub total_alloc_bytes: u64,
+    /// Standard error of `total_live_bytes`, in bytes; 0 where it is exact.
+    #[serde(default)]
+    pub total_live_bytes_error: u64,
+    /// Standard error of `total_alloc_bytes`.
+    #[serde(default)]
+    pub total_alloc_bytes_error: u64,
 }
 
 /// Bytes by file, and where the file was mapped.
@@ -68,18 +79,23 @@ pub struct SizeClass {
     pub alloc_bytes: u64,
 }
 
-/// Bytes of a class by function: a function counts once a stack however often it stands in it.
-pub(super) fn functions(stacks: &[Stack], class: &str) -> Vec<Function> {
-    let mut functions: HashMap<(&str, &str), Function> = HashMap::new();
-    for stack in stacks.iter().filter(|stack| stack.class == class) {
+/// Bytes of a class by function: a function counts once a stack however often it stands in it. Each stack comes with
+/// what its errors are made of.
+pub(super) fn functions<'a>(
+    stacks: impl Iterator<Item = (&'a Stack, &'a Uncertainty)>,
+    coverage: &Coverage,
+    class: &str,
+) -> Vec<Function> {
+    let mut functions: HashMap<(&str, &str), (Function, Uncertainty)> = HashMap::new();
+    for (stack, uncertainty) in stacks.filter(|(stack, _)| stack.class == class) {
         let mut seen = HashSet::new();
         for (depth, frame) in stack.frames.iter().enumerate() {
             let Some(name) = frame.function.as_deref() else { continue };
             let module = frame.module.as_deref().unwrap_or_default();
-            let entry = functions.entry((name, module)).or_insert_with(|| Function {
-                function: name.to_owned(),
-                module: module.to_owned(),
-                ..Function::default()
+            let (entry, sum) = functions.entry((name, module)).or_insert_with(|| {
+                let (function, module) = (name.to_owned(), module.to_owned());
+                let entry = Function { function, module, ..Function::default() };
+                (entry, Uncertainty::none(Class::Heap, coverage))
             });
             if depth == 0 {
                 entry.self_live_bytes += stack.live_bytes;
@@ -88,10 +104,15 @@ pub(super) fn functions(stacks: &[Stack], class: &str) -> Vec<Function> {
             if seen.insert((name, module)) {
                 entry.total_live_bytes += stack.live_bytes;
                 entry.total_alloc_bytes += stack.alloc_bytes;
+                sum.add(uncertainty);
             }
         }
     }
-    let mut functions: Vec<Function> = functions.into_values().collect();
+    let finished = functions.into_values().map(|(function, uncertainty)| {
+        let [live, alloc] = uncertainty.errors(coverage).map(whole);
+        Function { total_live_bytes_error: live, total_alloc_bytes_error: alloc, ..function }
+    });
+    let mut functions: Vec<Function> = finished.collect();
     functions.sort_by(|a, b| {
         (b.total_live_bytes, b.total_alloc_bytes, &a.function, &a.module).cmp(&(
             a.total_live_bytes,
@@ -177,7 +198,12 @@ mod tests {
             stack(&["walk", "main"], 5, "heap"),
             stack(&["mmap", "main"], 1000, "mapping"),
         ];
-        let got: Vec<String> = functions(&stacks, "heap")
+        let exact = Uncertainty::default();
+        let functions = |class| {
+            let stacks = stacks.iter().map(|stack| (stack, &exact));
+            functions(stacks, &Coverage::default(), class)
+        };
+        let got: Vec<String> = functions("heap")
             .iter()
             .map(|f| {
                 format!(
@@ -191,7 +217,7 @@ mod tests {
             })
             .collect();
         assert_eq!(got, ["main 0/15 0/30", "walk 5/15 10/30", "leaf 10/10 20/20"]);
-        let mapped = functions(&stacks, "mapping");
+        let mapped = functions("mapping");
         assert_eq!(mapped.iter().map(|f| f.total_live_bytes).collect::<Vec<_>>(), [1000, 1000]);
     }
 }

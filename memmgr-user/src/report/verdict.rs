@@ -41,6 +41,23 @@ pub struct Lifetime {
     /// The blocks that outlived the stack's short-lived ones.
     #[serde(default)]
     pub old: Old,
+    /// What windows of time showed of deaths; absent when the allocator probes were in place all the time.
+    #[serde(default)]
+    pub noticed: Option<Noticed>,
+}
+
+/// Deaths seen through windows of time. Counts are blocks that were really seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Noticed {
+    /// Blocks that outlived the window of their birth and the next.
+    pub outlived: f64,
+    /// Of them, those that were seen to be freed.
+    pub freed: f64,
+    /// The squares of how many of those were born in one window and freed in one, added up: as many as `freed` when
+    /// each died by itself.
+    pub together: f64,
+    /// As many as would have been seen on average, had half of them died.
+    pub expected: f64,
 }
 
 /// Blocks that reached an age at which most of their stack's blocks are long gone. Counts are blocks that

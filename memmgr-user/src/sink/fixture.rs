@@ -68,6 +68,12 @@ fn from_main(leaf: Vec<Frame>) -> Vec<Frame> {
     frames
 }
 
+/// The standard error of so many blocks and bytes, of which at most nine were sampled, one per 512 KiB on average.
+fn error((count, bytes): (u64, u64)) -> u64 {
+    let size = bytes as f64 / count.max(1) as f64;
+    (bytes as f64 * ((-size / f64::from(512 << 10)).exp() / count.clamp(1, 9) as f64).sqrt()) as u64
+}
+
 fn stack(id: u32, class: &str, live: (u64, u64), alloc: (u64, u64), frames: Vec<Frame>) -> Stack {
     Stack {
         id,
@@ -77,6 +83,7 @@ fn stack(id: u32, class: &str, live: (u64, u64), alloc: (u64, u64), frames: Vec<
         live_bytes: live.1,
         alloc_count: alloc.0,
         alloc_bytes: alloc.1,
+        live_bytes_error: if class == "heap" { error(live) } else { 0 },
         age_s: (live.0 > 0).then_some(Age { min: 0.02, median: 14.5, max: 29.75 }),
         frames,
         ..Stack::default()
@@ -267,6 +274,7 @@ fn capture() -> Capture {
         },
         attach: "multi".to_owned(),
         complete: false,
+        observed: None,
         probes_per_s: 7381.2,
         overhead: Overhead {
             budget_percent: Some(2.0),
@@ -314,6 +322,8 @@ pub(super) fn redis() -> Report {
             live_count: 40_968,
             live_bytes: 34_734_080,
             peak_live_bytes: 35_651_584,
+            live_bytes_error: 4_263_000,
+            alloc_bytes_error: 5_321_000,
         },
         file_mapped: Totals::default(),
         mapped: Totals {
@@ -324,6 +334,7 @@ pub(super) fn redis() -> Report {
             live_count: 1,
             live_bytes: mib(64),
             peak_live_bytes: mib(128),
+            ..Totals::default()
         },
         stacks: stacks(),
         functions: vec![
@@ -334,6 +345,8 @@ pub(super) fn redis() -> Report {
                 total_live_bytes: 33_619_584,
                 self_alloc_bytes: 51_945_088,
                 total_alloc_bytes: 51_945_088,
+                total_live_bytes_error: 4_190_000,
+                total_alloc_bytes_error: 5_219_000,
             },
             Function {
                 function: "setCommand".to_owned(),
@@ -342,6 +355,8 @@ pub(super) fn redis() -> Report {
                 total_live_bytes: 33_554_432,
                 self_alloc_bytes: 0,
                 total_alloc_bytes: 33_579_008,
+                total_live_bytes_error: 4_186_000,
+                total_alloc_bytes_error: 4_188_000,
             },
             Function {
                 function: "main".to_owned(),
@@ -350,6 +365,8 @@ pub(super) fn redis() -> Report {
                 total_live_bytes: 33_554_816,
                 self_alloc_bytes: 0,
                 total_alloc_bytes: 45_375_872,
+                total_live_bytes_error: 4_187_000,
+                total_alloc_bytes_error: 4_876_000,
             },
         ],
         findings: vec![Finding {

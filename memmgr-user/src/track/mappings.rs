@@ -234,7 +234,7 @@ impl Piece {
     fn delta(&self, direction: Direction) -> Delta {
         let Mapped { end, class, stack, time, size } = self.range;
         let (bytes, count) = ((end - self.start) as f64, f64::from(self.ranges));
-        Delta { class, stack, direction, bytes, count, size, born: time }
+        Delta { class, stack, direction, bytes, count, variance: 0.0, size, born: time }
     }
 }
 

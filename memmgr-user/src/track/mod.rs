@@ -95,6 +95,8 @@ pub struct Delta {
     pub bytes: f64,
     /// Blocks that the block stands for.
     pub count: f64,
+    /// What it adds to the variance of a sum of bytes, bytes squared; 0 where every call is counted.
+    pub variance: f64,
     /// Bytes asked for when it was allocated: what its size class is.
     pub size: u64,
     /// When it was allocated.
@@ -119,6 +121,8 @@ pub struct Anomalies {
     pub unknown_free: u64,
     /// Allocations at a live address.
     pub implied_free: u64,
+    /// The same where the block was allocated before a stretch of time without probes, which hid its free.
+    pub hidden_free: u64,
     /// Blocks that were not kept because the table was full.
     pub table_full: u64,
 }

@@ -7,7 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Class, Delta, Direction, NewBlock, blocks::weight};
+use super::{
+    Class, Delta, Direction, NewBlock,
+    blocks::{variance, weight},
+};
 use crate::{
     source::pagemap::Page,
     stacks::StackHandle,
@@ -229,12 +232,14 @@ impl Held {
     fn delta(&self, direction: Direction) -> Delta {
         let size = u64::from(self.booked.unwrap_or_default());
         let count = weight(SMALL, self.interval);
+        let bytes = size as f64 * count;
         Delta {
             class: Class::Resident,
             stack: self.stack,
             direction,
-            bytes: size as f64 * count,
+            bytes,
             count,
+            variance: variance(bytes, count),
             size,
             born: self.time,
         }

@@ -64,6 +64,7 @@ fn write(path: &Path, stacks: u32, intervals: u32, busy: u32) -> Result<()> {
                 direction: Direction::Allocated,
                 bytes: (size * blocks) as f64,
                 count: blocks as f64,
+                variance: 0.0,
                 size,
                 born: began,
             };
@@ -92,7 +93,7 @@ fn write(path: &Path, stacks: u32, intervals: u32, busy: u32) -> Result<()> {
             locations: locations.collect(),
             nodes,
             modules: if interval == 0 { vec![module()] } else { Vec::new() },
-            interval: ledger.cut(KernelTime(u64::from(interval + 1) * SECOND)),
+            interval: ledger.cut(KernelTime(u64::from(interval + 1) * SECOND), 1.0),
             documents: Documents {
                 captured_at: "2026-01-01T00:00:00Z".into(),
                 ..Documents::default()
