@@ -2,7 +2,7 @@
 
 use super::{Class, RenderOptions, loss, words};
 use crate::escape::Safe;
-use crate::report::Report;
+use crate::report::{Capture, Report};
 use crate::units::human_bytes;
 
 /// `redis-server (1234)`
@@ -28,6 +28,18 @@ pub(super) fn command(report: &Report) -> String {
     Safe::text(command).to_string()
 }
 
+/// That the allocator was watched for a part of the time only, and what that means.
+pub(super) fn in_windows(capture: &Capture) -> Option<String> {
+    capture.observed.map(|observed| {
+        format!(
+            "allocator probes were in place for {} of the time, in {}: figures are scaled; a block that was freed \
+             between windows counts as outstanding until its address is seen again",
+            observed.percent(),
+            words::counted(observed.windows, "window")
+        )
+    })
+}
+
 /// What a reader must know about the figures, a sentence each; the loss only if there is one.
 pub(super) fn remarks(report: &Report, options: &RenderOptions) -> Vec<String> {
     let capture = &report.capture;
@@ -38,6 +50,7 @@ pub(super) fn remarks(report: &Report, options: &RenderOptions) -> Vec<String> {
             human_bytes(capture.sample_interval_bytes)
         ));
     }
+    remarks.extend(in_windows(capture));
     if options.class != Class::Heap {
         remarks.push(format!("memory class {}, no heap", options.class));
     }
@@ -57,7 +70,7 @@ pub(super) fn remarks(report: &Report, options: &RenderOptions) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Filter;
+    use crate::report::{Filter, Observed};
     use crate::sink::fixture;
 
     #[test]
@@ -74,6 +87,12 @@ mod tests {
                 "outstanding are only blocks of at least 10.0s and 64 B",
                 "incomplete: 2 stacks lost or cut",
             ]
+        );
+        report.capture.observed = Some(Observed { share: 0.03, windows: 60 });
+        assert_eq!(
+            remarks(&report, &options)[2],
+            "allocator probes were in place for 3.0 % of the time, in 60 windows: figures are scaled; a block that \
+             was freed between windows counts as outstanding until its address is seen again"
         );
         let mut exact = Report { memmgr_version: "\x1b".to_owned(), ..Report::default() };
         exact.capture.complete = true;

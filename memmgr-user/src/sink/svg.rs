@@ -83,6 +83,9 @@ fn subtitle(
     if report.capture.mode == "sample" {
         text.push_str(", estimated from samples");
     }
+    if let Some(observed) = report.capture.observed {
+        text.extend([", seen in ", &observed.percent(), " of the time"]);
+    }
     let frames = || stacks.keys().flat_map(|stack| stack.split(';'));
     if frames().any(|frame| frame.ends_with(INLINED)) {
         text.push_str("; sand: inlined");

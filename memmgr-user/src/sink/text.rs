@@ -10,7 +10,7 @@ mod verdict;
 
 use page::{Page, Style};
 
-use super::{Class, RenderOptions, loss, words};
+use super::{Class, RenderOptions, about, loss, words};
 use crate::report::{Report, Totals};
 use crate::units::human_bytes;
 pub(super) use stacks::{allocator_functions, is_allocator};
@@ -76,9 +76,12 @@ fn head(page: &mut Page, report: &Report) {
     };
     let mode = match capture.mode.as_str() {
         "sample" => format!(
-            "sample, one per {} on average: figures are estimates",
+            "sample, one per {} on average: figures are estimates; the truth lies within ± in 95 of 100 cases",
             human_bytes(capture.sample_interval_bytes)
         ),
+        "exact" if capture.observed.is_some() => {
+            "exact within windows: figures are estimates; the truth lies within ± in 95 of 100 cases".to_owned()
+        }
         "exact" => "exact, every allocation".to_owned(),
         "growth" => "growth, no allocator probes: page faults and mappings only".to_owned(),
         "" => "unknown".to_owned(),
@@ -89,6 +92,9 @@ fn head(page: &mut Page, report: &Report) {
         format!("{}{ended}, {}", words::span(report.duration_s), report.captured_at),
     );
     page.field("mode", mode);
+    if let Some(sentence) = about::in_windows(capture) {
+        page.styled_field("watched", Style::Warn, sentence);
+    }
     if capture.complete {
         page.styled_field("complete", Style::Good, "yes, nothing was lost");
         cut_stacks(page, report);
@@ -134,24 +140,25 @@ fn sums(page: &mut Page, report: &Report, totals: &Totals) {
         Style::Bold,
         format!(
             "{} in {} (peak {})",
-            human_bytes(totals.live_bytes),
+            words::estimate(totals.live_bytes, totals.live_bytes_error),
             words::counted(totals.live_count, "block"),
             human_bytes(totals.peak_live_bytes)
         ),
     );
-    page.field("allocated", moved(totals.alloc_bytes, totals.alloc_count, report.duration_s));
-    page.field("freed", moved(totals.free_bytes, totals.free_count, report.duration_s));
-}
-
-/// `1.2 GiB in 3,000 blocks, 41.0 MiB/s, 100 blocks/s`
-fn moved(bytes: u64, count: u64, seconds: f64) -> String {
-    let sum = format!("{} in {}", human_bytes(bytes), words::counted(count, "block"));
-    match (words::per_second(bytes, seconds), words::per_second(count, seconds)) {
-        (Some(bytes), Some(blocks)) => {
-            format!("{sum}, {}/s, {}/s", human_bytes(bytes), words::counted(blocks, "block"))
+    let moved = |bytes, error, count| {
+        let sum =
+            format!("{} in {}", words::estimate(bytes, error), words::counted(count, "block"));
+        let seconds = report.duration_s;
+        match (words::per_second(bytes, seconds), words::per_second(count, seconds)) {
+            (Some(bytes), Some(blocks)) => {
+                format!("{sum}, {}/s, {}/s", human_bytes(bytes), words::counted(blocks, "block"))
+            }
+            _ => sum,
         }
-        _ => sum,
-    }
+    };
+    let allocated = moved(totals.alloc_bytes, totals.alloc_bytes_error, totals.alloc_count);
+    page.field("allocated", allocated);
+    page.field("freed", moved(totals.free_bytes, 0, totals.free_count));
 }
 
 /// What was lost, by cause; also what looks like a loss and is none.
@@ -159,7 +166,11 @@ fn losses(page: &mut Page, report: &Report) {
     let loss = &report.capture.loss;
     let causes = loss::causes(loss);
     let residual = report.capture.accounting.residual;
-    if report.capture.complete && causes.is_empty() && residual == 0 && loss.unknown_free == 0 {
+    if report.capture.complete
+        && causes.is_empty()
+        && residual == 0
+        && loss.unknown_free + loss.hidden_free == 0
+    {
         return;
     }
     page.heading(if report.capture.complete { "Not counted" } else { "Lost" });
@@ -187,10 +198,18 @@ fn losses(page: &mut Page, report: &Report) {
             2,
             Style::Dim,
             format!(
-                "Frees of blocks unknown to memmgr, mostly older than the attach: {}; no loss by itself.",
+                "Frees of blocks unknown to memmgr, mostly older than the attach{}: {}; no loss by itself.",
+                if report.capture.observed.is_some() { " or allocated between windows" } else { "" },
                 words::count(loss.unknown_free)
             ),
         );
+    }
+    if loss.hidden_free > 0 {
+        let text = format!(
+            "Frees between windows, known because their address was handed out again: {}; no loss.",
+            words::count(loss.hidden_free)
+        );
+        page.paragraph(2, Style::Dim, text);
     }
 }
 

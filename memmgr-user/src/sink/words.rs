@@ -1,5 +1,6 @@
 //! Numbers as people read them.
 
+use crate::units::human_bytes;
 pub(super) use crate::units::human_count as count;
 
 /// A count and its noun: `1 block`, `2 blocks`.
@@ -33,6 +34,38 @@ pub(super) fn span(seconds: f64) -> String {
 /// The share of a whole: `81.3%`; `-` when there is no whole.
 pub(super) fn share(part: u64, whole: u64) -> String {
     if whole == 0 { "-".to_owned() } else { format!("{:.1}%", part as f64 * 100.0 / whole as f64) }
+}
+
+/// How far an estimate may be off: two standard errors, which hold the truth in 95 of 100 cases, as a share of it:
+/// `±8%`. Nothing where it is exact.
+pub(super) fn margin(bytes: u64, error: u64) -> String {
+    if error == 0 || bytes == 0 {
+        return String::new();
+    }
+    match (200.0 * error as f64 / bytes as f64).ceil() {
+        percent if percent > 100.0 => "±>100%".to_owned(),
+        percent => format!("±{percent:.0}%"),
+    }
+}
+
+/// Bytes with their margin, if they have one: `71.1 MiB ±8%`.
+pub(super) fn estimate(bytes: u64, error: u64) -> String {
+    let margin = margin(bytes, error);
+    format!("{} {margin}", human_bytes(bytes)).trim_end().to_owned()
+}
+
+/// Such figures for a column, so that both the bytes and the margins stand below each other.
+pub(super) fn estimates(figures: &[(u64, u64)]) -> Vec<String> {
+    let margins: Vec<String> =
+        figures.iter().map(|(bytes, error)| margin(*bytes, *error)).collect();
+    let width = margins.iter().map(|margin| margin.chars().count()).max().unwrap_or(0);
+    let cells = figures.iter().zip(&margins);
+    cells
+        .map(|((bytes, _), margin)| match width {
+            0 => human_bytes(*bytes),
+            _ => format!("{} {margin:<width$}", human_bytes(*bytes)),
+        })
+        .collect()
 }
 
 /// A mean per second, rounded; `None` when no time passed.
@@ -86,6 +119,25 @@ mod tests {
         assert_eq!(share(0, 0), "-");
         assert_eq!(per_second(90, 30.0), Some(3));
         assert_eq!(per_second(90, 0.0), None);
+    }
+
+    #[test]
+    fn margins_are_two_standard_errors() {
+        for (bytes, error, text) in [
+            (1 << 20, 0, "1.0 MiB"),
+            (0, 7, "0 B"),
+            (1000, 1, "1000 B ±1%"),
+            (1000, 39, "1000 B ±8%"),
+            (1000, 500, "1000 B ±100%"),
+            (1000, 1000, "1000 B ±>100%"),
+        ] {
+            assert_eq!(estimate(bytes, error), text);
+        }
+        assert_eq!(
+            estimates(&[(10, 1), (9, 0), (2048, 1024)]),
+            ["10 B ±20% ", "9 B      ", "2.0 KiB ±100%"].map(str::to_owned)
+        );
+        assert_eq!(estimates(&[(10, 0)]), ["10 B"]);
     }
 
     #[test]

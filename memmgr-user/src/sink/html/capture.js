@@ -11,7 +11,8 @@ function lossSection(section) {
       : el("p", { class: "bad" }, "! Something was lost, but the cause is not known: do not trust the figures.")),
     data.losses.length > 0 && plainTable("Losses by cause", ["#Times", "What", "What it means"], data.losses.map((one) => [count(one.count), one.what, one.effect])),
     !balanced && el("p", { class: "bad" }, `! Probe hits accounted for by nothing: ${accounting.residual}; the books do not balance.`),
-    loss.unknown_free > 0 && el("p", { class: "note dim" }, `Frees of blocks unknown to memmgr, mostly older than the attach: ${count(loss.unknown_free)}; no loss by itself.`),
+    loss.unknown_free > 0 && el("p", { class: "note dim" }, `Frees of blocks unknown to memmgr, mostly older than the attach${capture.observed === null ? "" : " or allocated between windows"}: ${count(loss.unknown_free)}; no loss by itself.`),
+    loss.hidden_free > 0 && el("p", { class: "note dim" }, `Frees between windows, known because their address was handed out again: ${count(loss.hidden_free)}; no loss.`),
     el("p", { class: "note dim" }, `The books: ${count(accounting.seen)} hits seen = ${count(accounting.filtered)} filtered + ${count(accounting.sampled_out)} passed over by the sampler + ${count(accounting.submitted)} submitted + ${count(accounting.lost)} lost; `
       + `${count(accounting.received)} records received, ${count(accounting.decoded)} decoded.`),
     el("h3", {}, "Not covered"),

@@ -32,6 +32,7 @@ pub(super) struct Stacks {
     /// How many frames from the leaf are the allocator's.
     skip: Vec<usize>,
     live_bytes: Vec<u64>,
+    live_bytes_error: Vec<u64>,
     live_count: Vec<u64>,
     live_samples: Vec<u64>,
     alloc_bytes: Vec<u64>,
@@ -179,6 +180,7 @@ impl Stacks {
     ) {
         self.id.push(stack.id);
         self.live_bytes.push(stack.live_bytes);
+        self.live_bytes_error.push(stack.live_bytes_error);
         self.live_count.push(stack.live_count);
         self.live_samples.push(stack.live_samples);
         self.alloc_bytes.push(stack.alloc_bytes);
@@ -243,6 +245,7 @@ pub(super) struct Functions {
     module: Vec<u32>,
     self_live_bytes: Vec<u64>,
     total_live_bytes: Vec<u64>,
+    total_live_bytes_error: Vec<u64>,
     self_alloc_bytes: Vec<u64>,
     total_alloc_bytes: Vec<u64>,
 }
@@ -256,6 +259,7 @@ impl Functions {
             columns.module.push(strings.number(&row.module));
             columns.self_live_bytes.push(row.self_live_bytes);
             columns.total_live_bytes.push(row.total_live_bytes);
+            columns.total_live_bytes_error.push(row.total_live_bytes_error);
             columns.self_alloc_bytes.push(row.self_alloc_bytes);
             columns.total_alloc_bytes.push(row.total_alloc_bytes);
         }

@@ -10,7 +10,7 @@ use crate::report::{
     Capture, Cgroup, Collector, Finding, Host, Module, Process, Reconciliation, Report, SizeClass,
     Suppression, Target, TimelinePoint, Totals,
 };
-use crate::sink::{RenderOptions, loss};
+use crate::sink::{RenderOptions, about, loss};
 
 /// Everything in the page that came from the capture.
 #[derive(Serialize)]
@@ -25,6 +25,8 @@ pub(super) struct Data<'a> {
     completeness: String,
     /// Why no finding may mean little.
     doubt: Option<String>,
+    /// That the allocator was watched for a part of the time only.
+    in_windows: Option<String>,
     losses: Vec<Loss>,
     report: Figures<'a>,
     stacks: Stacks,
@@ -77,6 +79,7 @@ impl<'a> Data<'a> {
             class: options.class.name(),
             completeness: loss::in_short(&report.capture),
             doubt: judge::doubt(report),
+            in_windows: about::in_windows(&report.capture),
             losses: loss::causes(&report.capture.loss)
                 .into_iter()
                 .map(|cause| Loss { count: cause.count, what: cause.what, effect: cause.effect })

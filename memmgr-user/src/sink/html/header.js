@@ -13,8 +13,8 @@ const SECTIONS = [
 function modeWords() {
   const { mode, sample_interval_bytes: interval } = report.capture;
   return wordsFor({
-    sample: `samples, one per ${bytes(interval)} on average: figures are estimates`,
-    exact: "exact, every allocation",
+    sample: `samples, one per ${bytes(interval)} on average: figures are estimates; the truth lies within ± in 95 of 100 cases`,
+    exact: report.capture.observed === null ? "exact, every allocation" : "exact within windows: figures are estimates; the truth lies within ± in 95 of 100 cases",
     growth: "growth, no allocator probes: page faults and mappings only",
     "": "unknown mode",
   }, mode);

@@ -3,8 +3,8 @@
 /** Opens a stack in the table; set by the section. */
 const stackLinks = { show: () => {} };
 
-/** Fewer samples than this make an estimate that may be off by a half. */
-const FEW_SAMPLES = 10;
+/** Beyond this share of a figure its margin says little: fewer than ten samples of small blocks. */
+const ROUGH = 0.63;
 
 /** The callers of the allocator, nearest first. */
 function callers(stack) {
@@ -14,19 +14,24 @@ function callers(stack) {
   return el("span", { class: "callers" }, el("b", {}, nearest ?? "[stack lost]"), others.map((name) => [" ", el("span", {}, `←\u00a0${name}`)]));
 }
 
-function estimate(stack) {
+function samplesCell(stack) {
   const samples = stacks.live_samples[stack];
-  const rough = samples < FEW_SAMPLES && stacks.live_count[stack] > 0;
-  return rough ? el("span", { class: "warning", title: "A rough estimate: from fewer than ten samples" }, `~${count(samples)}`) : count(samples);
+  const rough = 2 * stacks.live_bytes_error[stack] > ROUGH * stacks.live_bytes[stack];
+  return rough ? el("span", { class: "warning", title: "A rough estimate: from a handful of samples" }, `~${count(samples)}`) : count(samples);
+}
+
+/** Bytes, and beside them how far they may be off. */
+function estimateCell(number, error) {
+  return sampled ? [bytes(number), el("span", { class: "margin", title: "The truth lies within in 95 of 100 cases" }, margin(number, error))] : bytes(number);
 }
 
 function stackColumns() {
-  const live = { title: sampled ? "Outstanding, est." : "Outstanding", number: true, value: (i) => stacks.live_bytes[i], cell: (i) => bytes(stacks.live_bytes[i]) };
+  const live = { title: sampled ? "Outstanding, est." : "Outstanding", number: true, value: (i) => stacks.live_bytes[i], cell: (i) => estimateCell(stacks.live_bytes[i], stacks.live_bytes_error[i]) };
   return [
     { title: "Allocated by", class: "name", value: (i) => frameName(framesOf(i)[stacks.skip[i]] ?? 0), cell: callers },
     live,
     { title: "Blocks", wide: true, number: true, value: (i) => stacks.live_count[i], cell: (i) => count(stacks.live_count[i]) },
-    sampled && { title: "Samples", wide: true, number: true, value: (i) => stacks.live_samples[i], cell: estimate },
+    sampled && { title: "Samples", wide: true, number: true, value: (i) => stacks.live_samples[i], cell: samplesCell },
     { title: "Growth", number: true, hint: "Since the first third of the capture", value: (i) => grown[i], cell: (i) => (stacks.growth[i] === null ? "-" : grown[i] > 0 ? `+${bytes(grown[i])}` : "0 B") },
     { title: "Shape", wide: true, value: (i) => shapeOf(i), cell: (i) => shapeOf(i) },
     { title: "Allocated", wide: true, number: true, value: (i) => stacks.alloc_bytes[i], cell: (i) => bytes(stacks.alloc_bytes[i]) },
@@ -58,7 +63,7 @@ function stackDetail(stack) {
       found && [el("h4", {}, "Finding"), el("p", {}, findingCell(stack), ` ${found.evidence.join(" ")}`), found.recommendation !== "" && el("p", { class: "recommendation" }, "→ ", found.recommendation)],
       suppression !== null && el("p", {}, `Suppressed by ${suppression}`),
       terms([
-        ["outstanding", `${bytes(stacks.live_bytes[stack])} in ${counted(stacks.live_count[stack], "block")}${sampled ? `, estimated from ${counted(stacks.live_samples[stack], "sample")}` : ""}`],
+        ["outstanding", `${estimate(stacks.live_bytes[stack], stacks.live_bytes_error[stack])} in ${counted(stacks.live_count[stack], "block")}${sampled ? `, estimated from ${counted(stacks.live_samples[stack], "sample")}` : ""}`],
         ["allocated", `${bytes(stacks.alloc_bytes[stack])} in ${counted(stacks.alloc_count[stack], "block")}`],
         ["age", age && `${span(age[0])} to ${span(age[2])}, median ${span(age[1])}`],
         ["sizes", stacks.sizes[stack].map((size) => `from ${bytes(size[0])}: ${counted(size[1], "block")}`).join("; ")],

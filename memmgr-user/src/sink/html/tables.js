@@ -9,7 +9,7 @@ function tablesSection(section) {
     { title: "Functions", element: el("div", {}, longTable("Functions", functions.function.map((_, row) => row), [
       { title: "Function", class: "name", value: functionName, cell: (row) => el("button", { type: "button", class: "plain", title: "Search in the flame graph", click: () => flameLinks.searchFor(functionName(row)) }, shortName(functionName(row))) },
       { title: "File", class: "file", wide: true, value: (row) => string(functions.module[row]), cell: (row) => baseName(string(functions.module[row])) },
-      ...amounts((row, column) => functions[column][row]),
+      ...amounts((row, column) => functions[column]?.[row]),
     ])) },
     { title: "Files", element: el("div", {}, longTable("Files", report.modules.map((_, row) => row), [
       { title: "File", class: "name", value: (row) => report.modules[row].path, cell: (row) => report.modules[row].path },
@@ -25,7 +25,7 @@ function tablesSection(section) {
     stackRows.show(stack);
   };
   append(section, [shown.element, outsideOfStacks(), el("p", { class: "dim note" },
-    `Stacks are of the kind of memory chosen above the flame graph; functions, files and sizes are the heap's.${sampled ? " All figures are estimates from samples; ~ marks those from fewer than ten." : ""}`)]);
+    `Stacks are of the kind of memory chosen above the flame graph; functions, files and sizes are the heap's.${sampled ? " All figures are estimates; the truth lies within ± in 95 of 100 cases." : ""}`)]);
 }
 
 /** Outstanding heap that no stack of the report accounts for: said, never left out. */
@@ -59,7 +59,7 @@ function amounts(of) {
   return [
     ["Outstanding, self", "self_live_bytes", true], ["Outstanding, total", "total_live_bytes", false],
     ["Allocated, self", "self_alloc_bytes", true], ["Allocated, total", "total_alloc_bytes", true],
-  ].map(([title, column, wide]) => ({ title, number: true, wide, value: (row) => of(row, column), cell: (row) => bytes(of(row, column)) }));
+  ].map(([title, column, wide]) => ({ title, number: true, wide, value: (row) => of(row, column), cell: (row) => estimateCell(of(row, column), of(row, `${column}_error`)) }));
 }
 
 function sizeTable() {

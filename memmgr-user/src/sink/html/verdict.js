@@ -50,6 +50,7 @@ const about = (finding) =>
 function qualification() {
   const words = [];
   if (data.doubt && report.findings.every((finding) => finding.severity === "info")) words.push(el("p", { class: "qualified" }, data.doubt));
+  if (data.in_windows) words.push(el("p", { class: "qualified" }, el("b", {}, "Watched in windows: "), `${data.in_windows}.`));
   if (!report.capture.complete) {
     words.push(el("p", { class: "qualified" }, el("b", {}, "Not all was seen: "), `${data.completeness.replace(/^incomplete: /, "")}. What that means for the figures is under `, el("a", { href: "#loss" }, "what was lost"), "."));
   }
@@ -100,9 +101,9 @@ function keyFigures() {
   const limit = cgroup?.limit_bytes;
   const figure = (title, value, more) => el("div", {}, el("dt", {}, title), el("dd", {}, el("b", {}, value), more && el("span", {}, more)));
   return el("dl", { class: "key-figures" },
-    figure(`Outstanding heap${sampled ? " (estimate)" : ""}`, bytes(totals.live_bytes),
+    figure(`Outstanding heap${sampled ? " (estimate)" : ""}`, estimate(totals.live_bytes, totals.live_bytes_error),
       `${counted(totals.live_count, "block")}, peak ${bytes(totals.peak_live_bytes)}${sampled ? `, from ${counted(samples, "sample")}` : ""}`),
-    figure("Allocated since the attach", bytes(totals.alloc_bytes),
+    figure("Allocated since the attach", estimate(totals.alloc_bytes, totals.alloc_bytes_error),
       `${counted(totals.alloc_count, "block")}${report.duration_s > 0 ? `, ${bytes(totals.alloc_bytes / report.duration_s)}/s` : ""}; ${bytes(totals.free_bytes)} freed`),
     mapped.alloc_count > 0 && figure("Mapped since the attach", bytes(mapped.live_bytes), "address space, partly the heap's own: never add the two"),
     figure("Resident", bytes(process.rss_bytes ?? report.reconciliation.rss_bytes), process.rss_peak_bytes !== null && `peak ${bytes(process.rss_peak_bytes)}`),

@@ -42,6 +42,18 @@ function percent(part, whole) {
   return whole > 0 ? `${((part * 100) / whole).toFixed(1)}%` : "-";
 }
 
+/** How far an estimate may be off: two standard errors, which hold the truth in 95 of 100 cases. */
+function margin(number, error) {
+  if (!(error > 0 && number > 0)) return "";
+  const share = Math.ceil((200 * error) / number);
+  return share > 100 ? "±>100%" : `±${share}%`;
+}
+
+/** Bytes with their margin, if they have one: `71.1 MiB ±8%`. */
+function estimate(number, error) {
+  return `${bytes(number)} ${margin(number, error)}`.trimEnd();
+}
+
 /** Bytes a second; slow growth by the hour, where it is a number that one can picture. */
 function rate(perSecond) {
   return perSecond > 0 && perSecond < 1 ? `${bytes(perSecond * 3600)}/h` : `${bytes(perSecond)}/s`;

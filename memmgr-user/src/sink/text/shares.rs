@@ -12,6 +12,8 @@ use crate::units::human_bytes;
 struct Share<'a> {
     /// Self live, total live, self allocated, total allocated.
     bytes: [u64; 4],
+    /// Standard error of total live, where it is known.
+    error: u64,
     name: &'a str,
     /// What the name belongs to.
     place: &'a str,
@@ -26,6 +28,7 @@ impl<'a> From<&'a Function> for Share<'a> {
                 function.self_alloc_bytes,
                 function.total_alloc_bytes,
             ],
+            error: function.total_live_bytes_error,
             name: &function.function,
             place: words::base_name(&function.module),
         }
@@ -41,6 +44,7 @@ impl<'a> From<&'a Module> for Share<'a> {
                 module.self_alloc_bytes,
                 module.total_alloc_bytes,
             ],
+            error: 0,
             name: &module.path,
             place: "",
         }
@@ -79,13 +83,17 @@ fn table(
     let shown = &shares[..shares.len().min(options.top)];
     let mut rows =
         vec![["self live", "total live", "self alloc", "total alloc"].map(str::to_owned)];
-    rows.extend(shown.iter().map(|share| share.bytes.map(human_bytes)));
+    let totals: Vec<(u64, u64)> = shown.iter().map(|share| (share.bytes[1], share.error)).collect();
+    rows.extend(shown.iter().zip(words::estimates(&totals)).map(|(share, total)| {
+        let [self_live, _, self_alloc, total_alloc] = share.bytes.map(human_bytes);
+        [self_live, total, self_alloc, total_alloc]
+    }));
     let columns = Columns::of(&rows);
     page.row(&[(Style::Dim, format!("{}  {noun}", columns.line(&rows[0])).into())]);
     for (row, share) in rows[1..].iter().zip(shown) {
         let numbers = columns.line(row) + "  ";
         let name = Safe::text(share.name);
-        let name = match page.room(numbers.len()) {
+        let name = match page.room(numbers.chars().count()) {
             Some(room) => cut(&name, room),
             None => name,
         };

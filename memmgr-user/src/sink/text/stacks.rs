@@ -56,7 +56,7 @@ fn nothing(report: &Report, totals: &Totals, class: Class, metric: Metric) -> St
     if class == Class::Heap && report.capture.mode == "growth" {
         return "The mode growth probes no allocator: only mappings are known.".to_owned();
     }
-    let estimate = if report.capture.mode == "sample" {
+    let estimate = if report.capture.estimates() {
         " Only samples were taken: a few small blocks may be there all the same."
     } else {
         ""
@@ -77,8 +77,7 @@ fn nothing(report: &Report, totals: &Totals, class: Class, metric: Metric) -> St
 fn outside_of_stacks(page: &mut Page, report: &Report, totals: &Totals, class: Class) {
     let held = class.stacks(report).fold(0, |sum: u64, stack| sum.saturating_add(stack.live_bytes));
     // Estimates are rounded one by one.
-    let rounding =
-        if report.capture.mode == "sample" { class.stacks(report).count() as u64 } else { 0 };
+    let rounding = if report.capture.estimates() { class.stacks(report).count() as u64 } else { 0 };
     if report.capture.filter.hides() {
         let hidden = human_bytes(totals.live_bytes.saturating_sub(held));
         page.paragraph(
@@ -106,7 +105,9 @@ fn table(page: &mut Page, report: &Report, options: &RenderOptions, stacks: &[&S
     let total = sum(stacks);
     let shown = &stacks[..stacks.len().min(options.top)];
     let mut rows = vec![header(metric)];
-    rows.extend(shown.iter().enumerate().map(|(i, stack)| cells(metric, i + 1, stack, total)));
+    let figures: Vec<(u64, u64)> = shown.iter().map(|stack| estimate(metric, stack)).collect();
+    let ranked = shown.iter().zip(words::estimates(&figures)).enumerate();
+    rows.extend(ranked.map(|(i, (stack, bytes))| cells(metric, i + 1, stack, bytes, total)));
     let columns = Columns::of(&rows);
     let allocators = allocator_functions(report);
 
@@ -114,7 +115,7 @@ fn table(page: &mut Page, report: &Report, options: &RenderOptions, stacks: &[&S
     for (row, stack) in rows[1..].iter().zip(shown) {
         page.row(&[(Style::Bold, columns.line(row).into())]);
         finding(page, report, stack);
-        few_samples(page, report, metric, stack);
+        few_samples(page, metric, stack);
         frames(page, stack, &allocators);
     }
     let rest = &stacks[shown.len()..];
@@ -144,10 +145,19 @@ fn header(metric: Metric) -> [String; 7] {
     .map(str::to_owned)
 }
 
-fn cells(metric: Metric, rank: usize, stack: &Stack, total: u64) -> [String; 7] {
-    let (bytes, count) = match metric {
-        Metric::InuseSpace | Metric::InuseObjects => (stack.live_bytes, stack.live_count),
-        Metric::AllocSpace | Metric::AllocObjects => (stack.alloc_bytes, stack.alloc_count),
+/// The bytes that a row begins with, and their standard error.
+fn estimate(metric: Metric, stack: &Stack) -> (u64, u64) {
+    match metric {
+        Metric::InuseSpace | Metric::InuseObjects => (stack.live_bytes, stack.live_bytes_error),
+        Metric::AllocSpace | Metric::AllocObjects => (stack.alloc_bytes, stack.alloc_bytes_error),
+    }
+}
+
+fn cells(metric: Metric, rank: usize, stack: &Stack, shown: String, total: u64) -> [String; 7] {
+    let (bytes, _) = estimate(metric, stack);
+    let count = match metric {
+        Metric::InuseSpace | Metric::InuseObjects => stack.live_count,
+        Metric::AllocSpace | Metric::AllocObjects => stack.alloc_count,
     };
     let (second_last, last) = match metric {
         Metric::InuseSpace | Metric::InuseObjects => (
@@ -162,7 +172,7 @@ fn cells(metric: Metric, rank: usize, stack: &Stack, total: u64) -> [String; 7] 
     };
     [
         rank.to_string(),
-        human_bytes(bytes),
+        shown,
         words::share(metric.of(stack), total),
         words::count(count),
         bytes.checked_div(count).map_or("-".to_owned(), human_bytes),
@@ -171,15 +181,13 @@ fn cells(metric: Metric, rank: usize, stack: &Stack, total: u64) -> [String; 7] 
     ]
 }
 
-/// Fewer samples than this make an estimate that may be off by a half.
-const FEW_SAMPLES: u64 = 10;
+/// Beyond this share of a figure its margin says little: fewer than ten samples of small blocks.
+const ROUGH: f64 = 0.63;
 
-/// An estimate from a handful of samples says so: its relative error is about one over their root.
-fn few_samples(page: &mut Page, report: &Report, metric: Metric, stack: &Stack) {
+/// An estimate from a handful of samples says so.
+fn few_samples(page: &mut Page, metric: Metric, stack: &Stack) {
     let outstanding = matches!(metric, Metric::InuseSpace | Metric::InuseObjects);
-    // Mappings are never sampled.
-    let estimated = report.capture.mode == "sample" && stack.class == Class::Heap.name();
-    if estimated && outstanding && stack.live_samples < FEW_SAMPLES {
+    if outstanding && 2.0 * stack.live_bytes_error as f64 > ROUGH * stack.live_bytes as f64 {
         let samples = words::counted(stack.live_samples, "sample");
         page.row(&[
             (Style::Plain, Safe::text(&" ".repeat(INDENT))),
