@@ -99,6 +99,7 @@ fn report() -> Report {
         live_count: sum(|s| s.live_count),
         live_bytes: sum(|s| s.live_bytes),
         peak_live_bytes: 40_000,
+        ..Totals::default()
     };
     let live = [0, 10_000, 38_000, totals.live_bytes];
     Report {

@@ -11,8 +11,10 @@ enum Step {
     Free(u64),
     Resize(u64, u64),
     Cut(u64),
+    /// An interval whose windows stand for so many times the time that they were open.
+    Windows(u64, f64),
 }
-use Step::{Alloc, Cut, Free, Resize};
+use Step::{Alloc, Cut, Free, Resize, Windows};
 
 fn run(script: &[Step]) -> (Ledger, Vec<Interval>) {
     let mut blocks = Blocks::new(KernelTime(0), usize::MAX);
@@ -39,6 +41,10 @@ fn run(script: &[Step]) -> (Ledger, Vec<Interval>) {
             ],
             Cut(at_s) => {
                 intervals.push(ledger.cut(KernelTime(at_s * SECOND), 1.0));
+                continue;
+            }
+            Windows(at_s, stands_for) => {
+                intervals.push(ledger.cut(KernelTime(at_s * SECOND), *stands_for));
                 continue;
             }
         };
@@ -114,6 +120,55 @@ fn a_resize_is_no_dip() {
         &[alloc(1, 100, 1, 0), Cut(1), Resize(1, 70), Cut(2)],
         &["0+100/1 b0v100", "0+70/1 -1:100/1 b0v0"],
     );
+}
+
+#[test]
+fn blocks_go_as_what_they_came_as() {
+    // Windows of an eighth of the first second and of a quarter of the third; the second was watched all the time.
+    check(
+        &[
+            alloc(1, 16, 7, 0),
+            alloc(2, 16, 7, 0),
+            alloc(3, 16, 7, 0),
+            Free(1),
+            Windows(1, 8.0),
+            Free(2),
+            alloc(4, 16, 7, 1),
+            Cut(2),
+            alloc(5, 16, 7, 2),
+            Free(3),
+            Free(4),
+            Windows(3, 4.0),
+            Free(5),
+            Cut(4),
+        ],
+        &[
+            "0+384/24 -0:128/8 b0v256",
+            "0+16/1 -1:128/8 b0v16",
+            // At its lowest all older blocks are gone and the new one is there.
+            "0+64/4 -1:16/1 -2:128/8 b0v0",
+            "0+0/0 -1:64/4 b0v0",
+        ],
+    );
+}
+
+#[test]
+fn totals_follow_the_windows() {
+    let script = [alloc(1, 10, 1, 0), alloc(2, 20, 1, 0), Free(1), Windows(1, 10.0), Free(2)];
+    let (ledger, intervals) = run(&script);
+    let heap = ledger.heap();
+    assert_eq!((heap.alloc_bytes, heap.free_bytes, heap.live_bytes()), (300.0, 300.0, 0.0));
+    assert_eq!((heap.alloc_count, heap.free_count), (20.0, 20.0));
+    // Not 300: what was highest within the windows tells nothing about the time between.
+    assert_eq!((intervals[0].totals[0].live_bytes(), heap.peak_live_bytes), (200.0, 200.0));
+}
+
+#[test]
+fn a_variance_goes_with_the_square() {
+    let amount = Amount { count: 3.0, bytes: 30.0, samples: 2.0, variance: 7.0 };
+    let expected = Amount { count: 12.0, bytes: 120.0, samples: 2.0, variance: 112.0 };
+    assert_eq!(amount.times(4.0), expected);
+    assert_eq!(amount.times(1.0), amount);
 }
 
 #[test]

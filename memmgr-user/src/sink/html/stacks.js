@@ -20,7 +20,7 @@ function samplesCell(stack) {
   return rough ? el("span", { class: "warning", title: "A rough estimate: from a handful of samples" }, `~${count(samples)}`) : count(samples);
 }
 
-/** Bytes, and beside them how far they may be off. */
+/** Bytes, and below them how far they may be off. */
 function estimateCell(number, error) {
   return sampled ? [bytes(number), el("span", { class: "margin", title: "The truth lies within in 95 of 100 cases" }, margin(number, error))] : bytes(number);
 }
