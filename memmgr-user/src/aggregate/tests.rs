@@ -7,7 +7,12 @@ use crate::units::Address;
 const SECOND: u64 = 1_000_000_000;
 
 enum Step {
-    Alloc { address: u64, size: u64, stack: u32, at_s: u64 },
+    Alloc {
+        address: u64,
+        size: u64,
+        stack: u32,
+        at_s: u64,
+    },
     Free(u64),
     Resize(u64, u64),
     Cut(u64),

@@ -79,17 +79,16 @@ fn the_table_in_80_and_120_columns() {
 
 #[test]
 fn json_reads_back_equal() {
-    for (before, after, kept) in vec![
-        (fixture::redis(), fixture::judged(), None),
-        (fixture::redis(), fixture::hostile(), Some(fixture::redis())),
-        (Report::default(), Report::default(), None),
-    ] {
-        let diff = diff(&before, &after, kept.as_ref());
+    let check = |before: Report, after: Report, kept: Option<&Report>| {
+        let diff = diff(&before, &after, kept);
         let json = render(Format::Json, &diff, &OPTIONS, Widths::After);
         assert!(!json.contains(|c: char| is_hostile(c) && c != '\n'), "{json}");
         assert_eq!(serde_json::from_str::<Diff>(&json).unwrap(), diff);
         assert!(json.contains("\"schema\": \"memmgr.diff/1\""));
-    }
+    };
+    check(fixture::redis(), fixture::judged(), None);
+    check(fixture::redis(), fixture::hostile(), Some(&fixture::redis()));
+    check(Report::default(), Report::default(), None);
 }
 
 #[test]
