@@ -194,27 +194,27 @@ mod tests {
         const MIDDLE: u64 = COMPOUND_TAIL | TRANSPARENT_HUGE;
         for (entry, flags, expected) in [
             (0, &[][..], Page::Gone),
-            (OWN | 1000, &[], Page::Private),
-            (SWAPPED | 5, &[], Page::Swapped),
+            (OWN | 0x3e8, &[], Page::Private),
+            (SWAPPED | 0x5, &[], Page::Swapped),
             (SWAPPED | GUARD, &[], Page::Gone),
             (SWAPPED | OF_FILE, &[], Page::Gone),
-            (PRESENT | OF_FILE | 1000, &[], Page::NotOwn),
+            (PRESENT | OF_FILE | 0x3e8, &[], Page::NotOwn),
             // Shared with a child, and the page of zeroes.
-            (PRESENT | 1000, &[(1000, 0)], Page::Private),
-            (PRESENT | 1000, &[(1000, ZEROES)], Page::Zero),
+            (PRESENT | 0x3e8, &[(1000, 0)], Page::Private),
+            (PRESENT | 0x3e8, &[(1000, ZEROES)], Page::Zero),
             // The page is number 1027: three behind a border of 512.
-            (OWN | 5123, &[(5376, MIDDLE)], Page::Huge),
-            (OWN | 5123, &[(5123, MIDDLE), (5376, 0)], Page::Private),
-            (OWN | 5124, &[(5376, MIDDLE)], Page::Private),
-            (OWN | 5123, &[(5376, COMPOUND_TAIL | HUGETLB)], Page::NotOwn),
-            (PRESENT | 5123, &[(5123, ZEROES | MIDDLE), (5376, MIDDLE)], Page::Zero),
+            (OWN | 0x1403, &[(5376, MIDDLE)], Page::Huge),
+            (OWN | 0x1403, &[(5123, MIDDLE), (5376, 0)], Page::Private),
+            (OWN | 0x1404, &[(5376, MIDDLE)], Page::Private),
+            (OWN | 0x1403, &[(5376, COMPOUND_TAIL | HUGETLB)], Page::NotOwn),
+            (PRESENT | 0x1403, &[(5123, ZEROES | MIDDLE), (5376, MIDDLE)], Page::Zero),
             // Without the right to see frames.
             (OWN, &[(256, MIDDLE)], Page::Private),
         ] {
             let tree = tree(&[(1027, entry)], Some(flags));
             assert_eq!(look(&tree, &[1027]), Some(vec![expected]), "{entry:#x} {flags:x?}");
         }
-        let tree = tree(&[(1027, OWN | 5123)], None);
+        let tree = tree(&[(1027, OWN | 0x1403)], None);
         assert_eq!(look(&tree, &[1027]), Some(vec![Page::Private]), "without kpageflags");
     }
 
