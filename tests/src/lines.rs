@@ -12,13 +12,13 @@ use std::{
 const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Lines as they come.
-pub(crate) struct Lines {
+pub struct Lines {
     receiver: Receiver<String>,
 }
 
 impl Lines {
     /// Starts to read. Bytes that are no UTF-8 are replaced.
-    pub(crate) fn of(pipe: impl Read + Send + 'static) -> Self {
+    pub fn of(pipe: impl Read + Send + 'static) -> Self {
         let (sender, receiver) = channel();
         thread::spawn(move || {
             let mut pipe = BufReader::new(pipe);
@@ -35,7 +35,7 @@ impl Lines {
     }
 
     /// The next line; `None` at the end.
-    pub(crate) fn next(&self) -> Option<String> {
+    pub fn next(&self) -> Option<String> {
         match self.receiver.recv_timeout(PATIENCE) {
             Ok(line) => Some(line),
             Err(RecvTimeoutError::Disconnected) => None,
@@ -43,8 +43,13 @@ impl Lines {
         }
     }
 
+    /// The lines that came and were not read yet.
+    pub fn come(&self) -> Vec<String> {
+        self.receiver.try_iter().collect()
+    }
+
     /// Everything up to the end.
-    pub(crate) fn rest(&self) -> Vec<String> {
+    pub fn rest(&self) -> Vec<String> {
         std::iter::from_fn(|| self.next()).collect()
     }
 }

@@ -59,6 +59,12 @@ impl Workload {
         self.output.next().unwrap_or_else(|| panic!("{} ended without a word", self.name))
     }
 
+    /// The next line that it will say, without those that it said already; `None` when it ends.
+    pub fn fresh_line(&self) -> Option<String> {
+        drop(self.output.come());
+        self.output.next()
+    }
+
     /// Its next line, as JSON.
     pub fn answer<T: serde::de::DeserializeOwned>(&self) -> T {
         let line = self.line();

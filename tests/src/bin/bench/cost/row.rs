@@ -8,7 +8,7 @@ use super::{SIZE, SLICE};
 use crate::{
     floor::{At, Sites},
     mode::{Mode, knows},
-    target::{Loop, capture, processor_ns},
+    target::{Loop, capture, lost_percent, processor_ns},
 };
 
 /// From the attach to the first slice that counts: the first hits of every thread set things up.
@@ -128,10 +128,7 @@ pub fn measure(target: &mut Loop, sites: &Sites, row: Row) -> Result<Cost> {
             }
             let cost = slice(target, Some(capture.pid()))?;
             // Not by killing it: it takes its probes away before the next row.
-            let outcome = capture.interrupt();
-            let accounting = &outcome.expect_report().capture.accounting;
-            let events = (accounting.submitted + accounting.lost).max(1);
-            let lost_percent = 100.0 * accounting.lost as f64 / events as f64;
+            let lost_percent = lost_percent(capture.interrupt().expect_report());
             Ok(Cost { lost_percent, ..cost })
         }
     }
