@@ -9,8 +9,8 @@ use crate::{
     aggregate::{Interval, Ledger},
     decode::{self, Backing, Block, Event, Origin, RawStack, ResizeEnd, StackKey, Touch, decode},
     modules::{Modules, Place},
-    stacks::{Outer, StackHandle, Stacks},
     source::pagemap::Page,
+    stacks::{Outer, StackHandle, Stacks},
     track::{Blocks, Change, Class, Mappings, NewBlock, Resident},
     units::{Address, KernelTime},
     unwind::Unwinder,
@@ -33,13 +33,7 @@ pub struct Caps {
 
 impl Default for Caps {
     fn default() -> Self {
-        Caps {
-            blocks: 64 << 20,
-            ranges: 1 << 20,
-            pages: 1 << 20,
-            stack_nodes: 8 << 20,
-            divide: 0,
-        }
+        Caps { blocks: 64 << 20, ranges: 1 << 20, pages: 1 << 20, stack_nodes: 8 << 20, divide: 0 }
     }
 }
 

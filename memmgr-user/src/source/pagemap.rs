@@ -223,9 +223,8 @@ mod tests {
         let there = [5, 6, 7, 5000, 9000, 1 << 35, (1 << 35) + 3];
         let tree = tree(&there.map(|number| (number, PRESENT | EXCLUSIVE)), None);
         let asked = [4, 5, 7, 8, 5000, 9000, 1 << 35, (1 << 35) + 3, (1 << 35) + 4];
-        let expected = asked.map(|number| {
-            if there.contains(&number) { Page::Private } else { Page::Gone }
-        });
+        let expected =
+            asked.map(|number| if there.contains(&number) { Page::Private } else { Page::Gone });
         assert_eq!(look(&tree, &asked), Some(expected.to_vec()));
         assert_eq!(look(&tree, &[]), Some(vec![]));
     }
@@ -273,7 +272,8 @@ mod tests {
             at(2).write_volatile(1);
             at(3).read_volatile();
         }
-        let untouched = if rustix::process::geteuid().is_root() { Page::Zero } else { Page::Private };
+        let untouched =
+            if rustix::process::geteuid().is_root() { Page::Zero } else { Page::Private };
         assert_eq!(look(), [Page::Private, untouched, Page::Gone]);
         // SAFETY: nothing refers to the memory.
         unsafe { madvise(memory.cast(), length, Advice::LinuxDontNeed).unwrap() };

@@ -91,7 +91,8 @@ fn run(most: usize, interval: u64, script: &[Step]) -> Run {
 #[track_caller]
 fn check(script: &[Step], live: &[(u32, u64)], allocated: u64, freed: u64) {
     let run = run(usize::MAX, 0, script);
-    let pages: Vec<(u32, u64)> = run.live.iter().map(|(stack, bytes)| (*stack, bytes / K)).collect();
+    let pages: Vec<(u32, u64)> =
+        run.live.iter().map(|(stack, bytes)| (*stack, bytes / K)).collect();
     assert_eq!((pages.as_slice(), run.moved), (live, (allocated * K, freed * K)));
 }
 
