@@ -275,6 +275,11 @@ impl Ledger {
         self.totals[Class::Heap as usize]
     }
 
+    /// Totals of resident memory.
+    pub fn resident(&self) -> Sums {
+        self.totals[Class::Resident as usize]
+    }
+
     /// Where the running interval began; `None` while it is the first.
     pub fn interval_began(&self) -> Option<KernelTime> {
         self.cuts.last().copied()

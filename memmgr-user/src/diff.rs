@@ -50,6 +50,9 @@ pub struct Diff {
     pub mapped: Change,
     /// Mapped files.
     pub file_mapped: Change,
+    /// Private pages by the stack that touched them first. Never add them to the heap.
+    #[serde(default)]
+    pub resident: Change,
     /// Resident bytes of the target at the end.
     pub rss_bytes: Gauge,
     /// Usage of its memory cgroup at the end.
@@ -141,6 +144,7 @@ pub fn diff(before: &Report, after: &Report, kept: Option<&Report>) -> Diff {
         totals: totals(|report| &report.totals),
         mapped: totals(|report| &report.mapped),
         file_mapped: totals(|report| &report.file_mapped),
+        resident: totals(|report| &report.resident),
         rss_bytes: Gauge::between(before.process.rss_bytes, after.process.rss_bytes),
         cgroup_bytes: Gauge::between(cgroup(before), cgroup(after)),
         functions: shares::functions(&names, before, after),
@@ -156,7 +160,7 @@ impl Diff {
     /// True when no stack, and no total, differs between the two sides.
     pub fn is_empty(&self) -> bool {
         let still = |change: &Change| change.delta.is_zero();
-        [&self.totals, &self.mapped, &self.file_mapped].into_iter().all(still)
+        [&self.totals, &self.mapped, &self.file_mapped, &self.resident].into_iter().all(still)
             && self.stacks.iter().all(|stack| still(&stack.change))
     }
 

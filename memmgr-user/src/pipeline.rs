@@ -6,6 +6,7 @@
 
 mod observe;
 mod pace;
+mod residence;
 
 use std::{
     io,
@@ -71,7 +72,7 @@ pub struct Pulse {
     pub elapsed: Duration,
     /// Events so far.
     pub events: u64,
-    /// Tracked heap bytes outstanding.
+    /// Tracked bytes outstanding: of the heap, or where there is none of resident memory.
     pub live_bytes: u64,
     /// Resident bytes of the target.
     pub rss_bytes: u64,
@@ -125,6 +126,7 @@ pub async fn run(
     let mut collector = Collector::new(now(), modules, session.program_break.map(Address), caps);
     // Before the first event: a busy target fills the ring buffer in the time that the tables take.
     collector.learn(&std::mem::take(&mut session.new_ranges));
+    residence::prepare(roots, &mut collector);
     let (mut feed, mut observer) = (Feed::default(), Observer::default());
     let mut pace = Pace::new(plan.ring_bytes as usize);
     let mut ticks = interval_at(TokioInstant::now() + plan.interval, plan.interval);
@@ -159,6 +161,7 @@ pub async fn run(
                 match recorder.room() {
                     Room::Here(permit) => {
                         let facts = Facts::of(&session, &books.hits);
+                        residence::look(roots, &session.target.dir, &mut collector, now());
                         let span = (began, now());
                         let standing = Standing {
                             plan,
@@ -191,6 +194,7 @@ pub async fn run(
     drop(urgent);
     let detach_s = detaching.elapsed().as_secs_f64();
     while drain(roots, plan, &mut session, &mut collector, usize::MAX).0 > 0 {}
+    residence::look(roots, &session.target.dir, &mut collector, end);
     let mut books = session.kernel.books()?;
     books.missed = missed;
     let facts = Facts::of(&session, &books.hits);

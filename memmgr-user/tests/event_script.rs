@@ -14,9 +14,12 @@ use memmgr::{
     report::{
         Frame, Report, TimelinePoint, account::Standing, build::build, ending, last_look::LastLook,
     },
-    source::identity::{Identity, State},
+    source::{
+        identity::{Identity, State},
+        pagemap::Page,
+    },
     symbolize::Symbols,
-    units::{KernelTime, Pid},
+    units::{Address, KernelTime, Pid},
 };
 use memmgr_common::{
     Counter, StackKind,
@@ -41,6 +44,7 @@ fn bytes<T: Copy>(value: &T) -> Vec<u8> {
 /// T1 free a0
 /// T1 resize a0         …then `resized c0 200 @1`, `failed` or `gone`
 /// T1 map 1000 8192 @1, T1 unmap 1000 4096, T1 unmapped, T1 fork, T1 exec
+/// T1 fault 1000 @1, T1 copy 1000 @1
 /// ```
 fn record(line: &str, time: u64, interval: u64) -> Vec<u8> {
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -98,10 +102,34 @@ fn record(line: &str, time: u64, interval: u64) -> Vec<u8> {
         "map" => block(Kind::Map, 0, hex(2), number(3)),
         "unmap" => range(Kind::UnmapBegin, hex(2), number(3)),
         "unmapped" => range(Kind::UnmapEnd, 0, 0),
+        "fault" => block(Kind::Fault, 0, hex(2), 4096),
+        "copy" => block(Kind::Fault, flags::COPIED, hex(2), 4096),
         "fork" => bytes(&header(Kind::Fork, 0)),
         "exec" => bytes(&header(Kind::Exec, 0)),
         other => panic!("no such event: {other}"),
     }
+}
+
+/// `look 1000=own 2000=huge`: what is at the pages whose turn it is; at those that are not named there is nothing.
+fn look(line: &str, collector: &mut Collector, time: u64) {
+    let named: BTreeMap<u64, Page> = line
+        .split_whitespace()
+        .skip(1)
+        .map(|word| {
+            let (address, page) = word.split_once('=').expect("ADDRESS=PAGE");
+            let page = match page {
+                "own" => Page::Private,
+                "huge" => Page::Huge,
+                "swapped" => Page::Swapped,
+                "file" => Page::NotOwn,
+                other => panic!("no such page: {other}"),
+            };
+            (u64::from_str_radix(address, 16).expect("hexadecimal"), page)
+        })
+        .collect();
+    let due = collector.resident.due(usize::MAX).into_iter();
+    let page = |address: Address| (address, named.get(&address.0).copied().unwrap_or(Page::Gone));
+    collector.looked(&due.map(page).collect::<Vec<_>>(), KernelTime(time));
 }
 
 /// Runs a script, one event a second; what the kernel lost comes from `lost`.
@@ -111,6 +139,10 @@ fn run(script: &str, interval: u64, lost: &[(Counter, u64)]) -> (Report, bool) {
     let (mut time, mut hits, mut stacks, mut exec) = (began.0, 0, 0, false);
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         time += SECOND;
+        if line.starts_with("look") {
+            look(line, &mut collector, time);
+            continue;
+        }
         exec |= collector.take(&record(line, time, interval)) == Course::Exec;
         if line.starts_with("stack") { stacks += 1 } else { hits += 1 }
     }
@@ -309,6 +341,43 @@ fn mappings_are_a_class_of_their_own() {
          total 100/1 allocated 100 freed 0
          unknown 0 implied 0 missing 0 ring 0 complete true",
     );
+}
+
+#[test]
+fn pages_are_a_class_of_their_own() {
+    check(
+        "stack 1 10
+         stack 2 20
+         T1 alloc 1000 100 @1
+         T1 fault 1000 @1
+         T1 fault 2000 @2
+         T1 fault 3000 @2
+         T1 fault 4000 @2
+         look 1000=own 2000=own 3000=file
+         T1 copy 2000 @1
+         T1 fault 402000 @2
+         look 1000=own 402000=huge",
+        "resident f20: 2097152/1 of 2105344
+         resident f10: 4096/1 of 4096
+         heap f10: 100/1 of 100
+         total 100/1 allocated 100 freed 0
+         unknown 0 implied 0 missing 0 ring 0 complete true",
+    );
+}
+
+#[test]
+fn faults_that_have_no_stack_are_said() {
+    let (report, _) = run(
+        "stack 1 10\nT1 fault 1000 @1\nT1 fault 2000 @1\nlook 2000=file\nT1 fault 3000 @1",
+        0,
+        &[],
+    );
+    let said: Vec<&str> = report.target.not_covered.iter().map(|gap| gap.what.as_str()).collect();
+    assert_eq!(
+        said,
+        ["page faults on files, shared memory and hugetlbfs (1)", "the last page faults (1)"]
+    );
+    assert_eq!((report.resident.alloc_bytes, report.resident.free_bytes), (4096, 4096));
 }
 
 #[test]

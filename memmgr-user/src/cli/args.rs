@@ -211,9 +211,9 @@ pub struct RenderFlags {
     /// What a flame graph shows: inuse_space, inuse_objects, alloc_space or alloc_objects
     #[arg(long, default_value_t = Metric::InuseSpace)]
     pub metric: Metric,
-    /// Which memory a flame graph shows: heap, mapping or file-mapping
-    #[arg(long, default_value_t = Class::Heap)]
-    pub class: Class,
+    /// Which memory a flame graph shows: heap, resident, mapping or file-mapping [default: heap, or resident where no allocator was probed]
+    #[arg(long)]
+    pub class: Option<Class>,
     /// Rows of a table
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub top: usize,

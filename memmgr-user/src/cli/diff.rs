@@ -5,7 +5,7 @@ use anyhow::{Context, ensure};
 use memmgr::{
     diff::diff,
     report::Report,
-    sink::{DIFF_FORMATS, Format, Widths, render_diff},
+    sink::{Class, DIFF_FORMATS, Format, Widths, render_diff},
 };
 
 use super::{
@@ -27,6 +27,7 @@ pub fn run(comparison: &Comparison) -> anyhow::Result<()> {
     let widths = if comparison.gone { Widths::Before } else { Widths::After };
     destinations.write(
         flags,
+        Class::main_of(&after),
         |format, options| render_diff(format, &diff, options, widths),
         |options| render_diff(Format::Text, &diff, options, widths),
     )

@@ -8,7 +8,7 @@ use std::{
 use memmgr::{
     escape::Safe,
     output::Output,
-    sink::{Format, RenderOptions},
+    sink::{Class, Format, RenderOptions},
 };
 
 use super::args::RenderFlags;
@@ -57,17 +57,18 @@ impl Destinations {
     }
 
     /// Writes the files, and then stdout unless a file was: in the format that the flags name, or else
-    /// what `shown` makes.
+    /// what `shown` makes. Where the flags name no class of memory it is `main`.
     pub fn write(
         self,
         flags: &RenderFlags,
+        main: Class,
         render: impl Fn(Format, &RenderOptions) -> anyhow::Result<Vec<u8>>,
         shown: impl Fn(&RenderOptions) -> anyhow::Result<Vec<u8>>,
     ) -> anyhow::Result<()> {
         let terminal = stdout().is_terminal();
         let options = RenderOptions {
             metric: flags.metric,
-            class: flags.class,
+            class: flags.class.unwrap_or(main),
             top: flags.top,
             color: false,
             width: None,

@@ -1,6 +1,6 @@
 //! Why "no leak found" may not be well founded.
 
-use crate::report::Report;
+use crate::{report::Report, track::Class};
 
 /// Growth over fewer windows cannot be told from start-up.
 const LEAST_WINDOWS: usize = 6;
@@ -21,13 +21,17 @@ pub fn doubt(report: &Report) -> Option<String> {
             if windows == 1 { "" } else { "s" },
         ));
     }
-    // What was not watched is estimated, and took no samples.
+    // What was not watched is estimated, and took no samples. Page faults are always watched.
     let share = report.capture.observed.map_or(1.0, |observed| observed.share);
-    let watched = (report.totals.alloc_bytes as f64 * share) as u64;
+    let (seen, share, finer) = match report.main_class() {
+        Class::Resident => (&report.resident, 1.0, "a smaller --sample-interval sees more"),
+        _ => (&report.totals, share, "--mode exact sees every call"),
+    };
+    let watched = (seen.alloc_bytes as f64 * share) as u64;
     let samples = watched.checked_div(report.capture.sample_interval_bytes)?;
     (samples < LEAST_SAMPLES).then(|| {
         format!(
-            "Only about {samples} samples were taken: a slow leak shows in none of them; --mode exact sees every call."
+            "Only about {samples} samples were taken: a slow leak shows in none of them; {finer}."
         )
     })
 }
@@ -58,5 +62,12 @@ mod tests {
         check(30, 0, 100, None);
         check(30, 1 << 19, 4 << 19, Some("Only about 4 samples"));
         check(30, 1 << 19, 100 << 19, None);
+        let mut growth = Report { windows_s: vec![1.0; 30], ..Report::default() };
+        "growth".clone_into(&mut growth.capture.mode);
+        growth.capture.sample_interval_bytes = 1 << 19;
+        growth.resident.alloc_bytes = 100 << 19;
+        assert_eq!(doubt(&growth), None);
+        growth.resident.alloc_bytes = 4 << 19;
+        assert!(doubt(&growth).is_some_and(|said| said.contains("a smaller --sample-interval")));
     }
 }

@@ -68,8 +68,11 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Blocks that may be outstanding only because the event that freed them was lost.
+    /// Blocks that may be outstanding only because the event that freed them was lost. Pages are looked at.
     pub fn lost_blocks(&self) -> f64 {
+        if self.is_resident() {
+            return 0.0;
+        }
         let (loss, seen) = (&self.report.capture.loss, self.report.capture.accounting.seen);
         let lost = loss.ring_full
             + loss.map_full
@@ -85,12 +88,28 @@ impl<'a> Case<'a> {
         let grew = self.kept.iter().skip(1).sum::<u64>();
         let unknown = self.report.capture.loss.unknown_free;
         !self.report.capture.estimates()
+            && !self.is_resident()
             && grew >= 4 << 20
             && unknown > 0
             && unknown * 2 >= self.report.totals.live_count
             && self.report.timeline.iter().all(|point| point.rss_bytes > 0)
             && timeline::rise(self.report, |point| Some(point.rss_bytes))
                 .is_some_and(|rss| rss * 4.0 < grew as f64)
+    }
+
+    /// Whether it is about pages and who touched them first.
+    fn is_resident(&self) -> bool {
+        self.stacks[0].class == "resident"
+    }
+
+    /// What is counted.
+    fn unit(&self) -> &'static str {
+        if self.is_resident() { "pages" } else { "blocks" }
+    }
+
+    /// Whether its figures were estimated from samples.
+    fn is_estimated(&self) -> bool {
+        if self.is_resident() { self.error > 0.0 } else { self.report.capture.estimates() }
     }
 
     /// How fast it becomes resident. Mappings are address space: what is not touched takes no memory.
@@ -105,7 +124,7 @@ impl<'a> Case<'a> {
     }
 
     fn about(&self) -> &'static str {
-        if self.report.capture.estimates() { "about " } else { "" }
+        if self.is_estimated() { "about " } else { "" }
     }
 }
 
@@ -136,14 +155,21 @@ pub(super) fn sentences(case: &Case, finding: &Finding) -> Vec<String> {
         ));
     } else {
         let grew = case.kept.iter().filter(|bytes| **bytes > 0).count();
+        let what = if case.is_resident() {
+            "pages that were first touched here and are still there"
+        } else {
+            "blocks that are still outstanding"
+        };
         said.push(format!(
-            "{grew} of {windows} windows of {} left blocks that are still outstanding: {about}{} in {about}{} blocks.",
+            "{grew} of {windows} windows of {} left {what}: {about}{} in {about}{} {}.",
             seconds(report.windows_s.last().copied().unwrap_or(0.0) / windows.max(1) as f64),
             human_bytes(case.live_bytes),
             human_count(case.live_count),
+            case.unit(),
         ));
         said.push(freed(case));
-        said.extend(thirds(&case.kept, &report.windows_s));
+        let came = if case.is_resident() { "first touched" } else { "allocated" };
+        said.extend(thirds(&case.kept, &report.windows_s, came));
     }
     if let Some(oldest) =
         case.stacks.iter().filter_map(|s| s.age_s.as_ref()).map(|age| age.max).reduce(f64::max)
@@ -166,15 +192,20 @@ fn freed(case: &Case) -> String {
     let about = case.about();
     let old = case.old;
     let count = human_count(case.alloc_count);
-    let all = if about.is_empty() {
-        format!("{freed} of {count} blocks allocated since the attach were freed")
+    let (what, went) = if case.is_resident() {
+        ("pages first touched since the attach", "are gone again")
     } else {
-        format!("About {freed} of about {count} blocks allocated since the attach were freed")
+        ("blocks allocated since the attach", "were freed")
+    };
+    let all = if about.is_empty() {
+        format!("{freed} of {count} {what} {went}")
+    } else {
+        format!("About {freed} of about {count} {what} {went}")
     };
     if old.reached < 1.0 || old.age_s <= 0.0 {
         return all + ".";
     }
-    let seen = if about.is_empty() { "blocks" } else { "samples" };
+    let seen = if about.is_empty() { case.unit() } else { "samples" };
     let age = seconds(old.age_s);
     format!(
         "{all}; of the {:.0} {seen} that reached an age of {age}, {:.0} were.",
@@ -183,7 +214,7 @@ fn freed(case: &Case) -> String {
 }
 
 /// When the survivors were born.
-fn thirds(kept: &[u64], ends_s: &[f64]) -> Option<String> {
+fn thirds(kept: &[u64], ends_s: &[f64], came: &str) -> Option<String> {
     let whole: u64 = kept.iter().sum();
     let end = *ends_s.last()?;
     if whole == 0 || ends_s.len() < 3 {
@@ -202,7 +233,7 @@ fn thirds(kept: &[u64], ends_s: &[f64]) -> Option<String> {
     }
     let [first, second, last] = shares.map(|share| share * 100.0 / whole as f64);
     Some(format!(
-        "Of these bytes {first:.0} % were allocated in the first third of the capture, {second:.0} % in the second and {last:.0} % in the last."
+        "Of these bytes {first:.0} % were {came} in the first third of the capture, {second:.0} % in the second and {last:.0} % in the last."
     ))
 }
 
@@ -247,7 +278,10 @@ fn doubts(case: &Case, finding: &Finding) -> Vec<String> {
         ));
     }
     let lost = case.lost_blocks();
-    if !capture.complete {
+    if !capture.complete && case.is_resident() {
+        // Whether pages are there is looked up: no loss leaves one behind.
+        said.push("Events were lost: more may have been touched here.".to_owned());
+    } else if !capture.complete {
         said.push(format!(
             "Events were lost: up to about {lost:.0} of these {} blocks may be outstanding only because their free was not seen.",
             case.live_count
@@ -259,7 +293,11 @@ fn doubts(case: &Case, finding: &Finding) -> Vec<String> {
              the new blocks may take the place of old ones.",
             capture.loss.unknown_free, report.totals.live_count
         ));
-    } else if capture.loss.unknown_free > 0 && capture.observed.is_none() && !case.resized {
+    } else if capture.loss.unknown_free > 0
+        && capture.observed.is_none()
+        && !case.resized
+        && !case.is_resident()
+    {
         said.push(format!(
             "{} blocks from before the attach were freed, by any function, while {} new ones stayed.",
             capture.loss.unknown_free, report.totals.live_count
@@ -273,7 +311,10 @@ fn doubts(case: &Case, finding: &Finding) -> Vec<String> {
         said.push("Its growth slows down: it may be a cache or a pool that fills.".to_owned());
     } else if case.stacks.iter().all(|s| s.growth.as_ref().is_some_and(|g| g.driver == "turnover"))
     {
-        said.push("Its blocks do get freed, but later than new ones come: a queue or a cache that fills, or more load.".to_owned());
+        let go = if case.is_resident() { "pages do go again" } else { "blocks do get freed" };
+        said.push(format!(
+            "Its {go}, but later than new ones come: a queue or a cache that fills, or more load."
+        ));
     } else if !case.resized && case.alloc_count == case.live_count {
         said.push(format!(
             "A cache that has not reached its bound within {} looks the same.",
@@ -308,6 +349,11 @@ pub(super) fn recommendation(case: &Case, finding: &Finding) -> String {
         format!(
             "Look at what {name} collects: one buffer or table grows and nothing takes entries out of it."
         )
+    } else if case.is_resident() {
+        format!(
+            "The memory is touched for the first time in {name}; who holds it may be somebody else, whom --mode sample or \
+             auto names."
+        )
     } else if case.stacks[0].class == "mapping" {
         format!("Look at {name}: it maps memory that it never unmaps.")
     } else if case.alloc_count == case.live_count {
@@ -319,7 +365,9 @@ pub(super) fn recommendation(case: &Case, finding: &Finding) -> String {
         format!("Look at {name}: find the path on which what it allocates is not freed.")
     };
     let mut advice = vec![first];
-    advice.extend(sibling(report, &case.stacks));
+    if !case.is_resident() {
+        advice.extend(sibling(report, &case.stacks));
+    }
     let beside = [
         ("Threads", timeline::climb(report, |point| point.threads)),
         ("Open file descriptors", timeline::climb(report, |point| point.descriptors)),
@@ -349,10 +397,11 @@ mod tests {
     fn an_even_leak_is_spread_evenly() {
         for windows in 6..=64 {
             let ends_s: Vec<f64> = (1..=windows).map(f64::from).collect();
-            let said = thirds(&vec![100; ends_s.len()], &ends_s).unwrap();
+            let said = thirds(&vec![100; ends_s.len()], &ends_s, "allocated").unwrap();
             assert_eq!(said.matches("33 %").count(), 3, "{windows}: {said}");
         }
-        let said = thirds(&[0, 0, 0, 0, 0, 90], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
+        let said =
+            thirds(&[0, 0, 0, 0, 0, 90], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "allocated").unwrap();
         assert!(said.contains("0 % in the second and 100 % in the last"), "{said}");
     }
 }

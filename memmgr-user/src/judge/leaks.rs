@@ -8,6 +8,7 @@ use super::{
     evidence::{self, Case},
     life_table::Reached,
     own::is_judged,
+    rank,
     severity::{SURE, grade_at},
     subject::{name_of, subject},
     survivors::Survivors,
@@ -48,6 +49,7 @@ pub(super) fn findings(report: &Report) -> Vec<(Finding, Vec<usize>)> {
     }
     let mut found: Vec<_> =
         groups.into_values().chain(nameless).filter_map(|group| finding(report, &group)).collect();
+    drop_repeated(report, &mut found);
     found.sort_by(|(a, _), (b, _)| b.score.total_cmp(&a.score));
     let mut informative = 0;
     found.retain(|(finding, _)| {
@@ -73,6 +75,28 @@ pub(super) fn findings(report: &Report) -> Vec<(Finding, Vec<usize>)> {
         found.push((more, Vec::new()));
     }
     found
+}
+
+/// Takes out findings about pages that a function touches where what it allocates or maps says the same, and more.
+fn drop_repeated(report: &Report, found: &mut Vec<(Finding, Vec<usize>)>) {
+    let first = |stacks: &[usize]| stacks.first().map(|at| &report.stacks[*at]);
+    let is_resident = |stacks: &[usize]| first(stacks).is_some_and(|s| s.class == "resident");
+    let place = |stacks: &[usize]| {
+        let frame = subject(first(stacks)?)?;
+        Some((name_of(frame), frame.module.clone()))
+    };
+    let mut said: BTreeMap<_, u8> = BTreeMap::new();
+    for (finding, stacks) in found.iter().filter(|(_, stacks)| !is_resident(stacks)) {
+        if let Some(place) = place(stacks) {
+            let severity = said.entry(place).or_default();
+            *severity = (*severity).max(rank(&finding.severity));
+        }
+    }
+    found.retain(|(finding, stacks)| {
+        let says_more = |severity: &u8| *severity >= rank(&finding.severity);
+        !is_resident(stacks)
+            || !place(stacks).is_some_and(|at| said.get(&at).is_some_and(says_more))
+    });
 }
 
 /// The finding about the stacks of one function, if there is one.
@@ -151,7 +175,11 @@ fn merged(report: &Report, group: &[usize]) -> Survivors {
 /// Growth that is no proven leak, and large.
 fn is_notable(report: &Report, stack: &Stack) -> bool {
     let Some(growth) = &stack.growth else { return false };
-    let whole = if stack.class == "heap" { &report.totals } else { &report.mapped };
+    let whole = match stack.class.as_str() {
+        "heap" => &report.totals,
+        "resident" => &report.resident,
+        _ => &report.mapped,
+    };
     matches!(growth.shape.as_str(), "linear" | "saturating")
         && growth.confidence >= 0.35
         && growth.grown_bytes >= NOTABLE_BYTES

@@ -2,32 +2,37 @@
 
 use crate::report::{Report, Stack};
 
+use super::subject::is_runtime;
+
 /// Parts of the names of an allocator's functions that map memory.
 const ALLOCATING: [&str; 6] = ["alloc", "memalign", "morecore", "arena", "sbrk", "new_heap"];
 
-/// The heap, and mappings that the program made by itself. What an allocator mapped to serve the heap is the
-/// heap's; files are not the program's memory.
+/// The heap, resident pages, and mappings that the program made by itself. What an allocator mapped to serve the heap
+/// is the heap's; files are not the program's memory.
 pub(super) fn is_judged(stack: &Stack, report: &Report) -> bool {
     match stack.class.as_str() {
-        "heap" => true,
+        "heap" | "resident" => true,
         "mapping" => !is_of_allocator(stack, report),
         _ => false,
     }
 }
 
 /// Whether an allocator made the mapping: a function of a probed allocator that is named like one, or an unnamed
-/// one in a library that is nothing else.
+/// one in a library that is nothing else. Where none was probed, any function of a runtime that is named like one.
 pub(super) fn is_of_allocator(stack: &Stack, report: &Report) -> bool {
     let allocators = &report.target.allocators;
+    let is_named = |name: &str| {
+        !name.contains("allocate_stack") && ALLOCATING.iter().any(|part| name.contains(part))
+    };
+    if allocators.is_empty() {
+        let mut runtime = stack.frames.iter().filter(|frame| is_runtime(frame));
+        return runtime.any(|frame| frame.function.as_deref().is_some_and(is_named));
+    }
     stack.frames.iter().any(|frame| {
         let Some(module) = frame.module.as_deref() else { return false };
         let mut probed = allocators.iter().filter(|allocator| allocator.path == module);
         match frame.function.as_deref() {
-            Some(name) => {
-                probed.next().is_some()
-                    && !name.contains("allocate_stack")
-                    && ALLOCATING.iter().any(|part| name.contains(part))
-            }
+            Some(name) => probed.next().is_some() && is_named(name),
             None => probed.any(|allocator| !matches!(allocator.kind.as_str(), "glibc" | "musl")),
         }
     })

@@ -34,12 +34,13 @@ fn about(kind: &str, subject: &str) -> Finding {
     Finding { kind: kind.to_owned(), subject: Some(subject.to_owned()), ..Finding::default() }
 }
 
-/// Resident memory that grows beyond what was allocated and mapped since the attach.
+/// Resident memory that grows beyond what was allocated and mapped, or touched, since the attach.
 fn rss(report: &Report) -> Option<Finding> {
     let climb = climb(report, |point| Some(point.rss_bytes))?;
     let grew = rise(report, |point| Some(point.rss_bytes))?;
     let mapped = report.reconciliation.own_mappings_bytes;
-    let tracked = (report.totals.live_bytes + mapped) as f64;
+    // Pages are of blocks and mappings, or of what is neither.
+    let tracked = (report.totals.live_bytes + mapped).max(report.resident.live_bytes) as f64;
     let unexplained = grew - tracked;
     if unexplained < NOTABLE_BYTES.max(0.3 * grew) {
         return None;

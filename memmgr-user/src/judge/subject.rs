@@ -169,7 +169,8 @@ pub fn name_of(frame: &Frame) -> String {
     })
 }
 
-fn is_runtime(frame: &Frame) -> bool {
+/// Whether it is an allocator's or a runtime library's: it allocates for its callers.
+pub(super) fn is_runtime(frame: &Frame) -> bool {
     let module = frame.module.as_deref().unwrap_or_default();
     let file = module.rsplit('/').next().unwrap_or_default();
     // `getline` of <stdio.h> is compiled into its callers, and Rust's standard library into every program.

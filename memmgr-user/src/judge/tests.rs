@@ -46,7 +46,11 @@ fn add(report: &mut Report, class: &str, frames: &[&str], program: &Program) {
         lifetime: Some(lifetime(&windows, &history)),
         ..Stack::default()
     };
-    let totals = if class == "heap" { &mut report.totals } else { &mut report.mapped };
+    let totals = match class {
+        "heap" => &mut report.totals,
+        "resident" => &mut report.resident,
+        _ => &mut report.mapped,
+    };
     totals.live_count += stack.live_count;
     totals.live_bytes += stack.live_bytes;
     totals.alloc_count += stack.alloc_count;
@@ -226,6 +230,58 @@ fn what_an_allocator_maps_is_the_heaps() {
     // A function of the program may be called as it likes.
     add(&mut report, "mapping", &["mmap@/usr/lib/libc.so.6", "alloc_segment:1"], &leak);
     check(&mut report, &["warning leak alloc_segment"]);
+}
+
+/// A report of mode growth, in which 1 MiB a second is touched.
+fn growing() -> Report {
+    let mut report = report();
+    "growth".clone_into(&mut report.capture.mode);
+    timeline(&mut report, |t| TimelinePoint {
+        rss_bytes: (50 + t) << 20,
+        ..TimelinePoint::default()
+    });
+    report
+}
+
+/// 1 MiB a second, as pages.
+fn touching() -> Program {
+    program(|p| p.every(1.0 / 256.0, FOREVER, 4096.0))
+}
+
+#[test]
+fn pages_that_are_touched_and_stay() {
+    let mut report = growing();
+    let frames = ["memset@/usr/lib/libc.so.6", "fill_cache:12", "main:1"];
+    add(&mut report, "resident", &frames, &touching());
+    // What the allocator maps for it is no finding of its own, and the process's growth is explained.
+    add(
+        &mut report,
+        "mapping",
+        &["sbrk@/usr/lib/libc.so.6", "sysmalloc@/usr/lib/libc.so.6", "make_key:1"],
+        &program(|p| p.every(0.5, FOREVER, 524_288.0)),
+    );
+    add(&mut report, "resident", &["parse:3", "main:1"], &program(|p| p.every(0.01, 0.02, 4096.0)));
+    insta::assert_snapshot!(judged(&mut report));
+}
+
+#[test]
+fn a_function_is_named_once() {
+    let mut report = growing();
+    add(&mut report, "resident", &["fill_cache:12", "main:1"], &touching());
+    check(&mut report.clone(), &["warning leak fill_cache"]);
+    // Who allocates what it touches, or maps it, is told by the heap or the mapping.
+    for (class, leaf) in [("heap", "malloc"), ("mapping", "mmap")] {
+        let mut report = report.clone();
+        let frames = [&format!("{leaf}@{LIBC}"), "fill_cache:9", "main:1"];
+        add(&mut report, class, &frames, &touching());
+        check(&mut report, &["warning leak fill_cache"]);
+        let finding = &report.findings[0];
+        assert_eq!(finding.stack_id, Some(1), "{class}: {finding:?}");
+    }
+    // A heap that says less leaves the pages their say.
+    add(&mut report, "heap", &["fill_cache:9"], &program(|p| p.block(12.0, FOREVER, 4096.0)));
+    check(&mut report, &["warning leak fill_cache"]);
+    assert_eq!(report.findings[0].stack_id, Some(0));
 }
 
 #[test]

@@ -68,10 +68,12 @@ impl Observer {
 impl Observed {
     /// What a person sees.
     pub(super) fn pulse(&self, collector: &Collector, books: &Books) -> Pulse {
+        let (heap, resident) = (collector.ledger.heap(), collector.ledger.resident());
+        let main = if heap.alloc_count > 0.0 { heap } else { resident };
         Pulse {
             elapsed: Duration::from_secs_f64(self.point.t_s),
             events: collector.counts.received,
-            live_bytes: self.point.live_bytes,
+            live_bytes: main.live_bytes() as u64,
             rss_bytes: self.point.rss_bytes,
             lost: books.sum(&Counter::LOST),
         }

@@ -8,7 +8,7 @@ use crate::{
     collect::Collector as Collecting,
     pipeline::{Captured, Ended},
     source::cgroup_path::memory_membership,
-    units::KernelTime,
+    units::{KernelTime, human_count},
 };
 
 use super::{
@@ -70,8 +70,10 @@ pub(super) fn target(captured: &Standing<'_>, stack: &StackChoice, last: &LastLo
                 .into(),
         });
     }
+    not_covered.extend(pages(captured));
     let functions = facts.allocators.iter().flat_map(|allocator| &allocator.functions);
-    if functions.map(|function| function.hits).sum::<u64>() == 0 {
+    let probed = !facts.allocators.is_empty();
+    if probed && functions.map(|function| function.hits).sum::<u64>() == 0 {
         not_covered.push(NotCovered {
             what: "the probed functions were never called".into(),
             why: "the target was idle, or it uses another allocator than those listed".into(),
@@ -96,6 +98,30 @@ pub(super) fn target(captured: &Standing<'_>, stack: &StackChoice, last: &LastLo
         allocators: facts.allocators.clone(),
         not_covered,
     }
+}
+
+/// Page faults that no stack has.
+fn pages(captured: &Standing<'_>) -> Vec<NotCovered> {
+    let resident = &captured.collector.resident;
+    let (shared, unknown) = (resident.not_booked().shared.round() as u64, resident.unknown());
+    let mut not_covered = Vec::new();
+    if shared > 0 {
+        not_covered.push(NotCovered {
+            what: format!(
+                "page faults on files, shared memory and hugetlbfs ({})",
+                human_count(shared)
+            ),
+            why: "their pages are not the target's alone".into(),
+        });
+    }
+    if captured.ended.is_some() && unknown > 0 {
+        not_covered.push(NotCovered {
+            what: format!("the last page faults ({})", human_count(unknown as u64)),
+            why: "what came of them could not be looked at: the target ended, or its /proc/PID/pagemap could not be read"
+                .into(),
+        });
+    }
+    not_covered
 }
 
 /// How it was captured.
@@ -159,6 +185,7 @@ fn loss(captured: &Standing<'_>) -> Loss {
         map_full: books.sum(&[Counter::LostSampledMap, Counter::LostThreadMap])
             + anomalies.table_full
             + captured.collector.mappings.table_full()
+            + captured.collector.resident.not_booked().table_full
             + captured.collector.stacks.not_kept(),
         stack_missing: counts.stack_missing,
         stack_truncated: counts.stack_truncated,

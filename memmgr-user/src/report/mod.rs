@@ -177,7 +177,7 @@ pub struct NotCovered {
 pub struct Capture {
     /// `exact`, `sample`, or `growth`: no allocator probes, only page faults and mappings.
     pub mode: String,
-    /// Mean distance between samples; 0 in exact mode.
+    /// Mean distance between samples, in mode growth of page faults; 0 where nothing is left out.
     pub sample_interval_bytes: u64,
     /// Which stacks were taken and why.
     pub stack: StackChoice,
@@ -202,9 +202,14 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Whether the heap's figures are estimates.
+    /// Whether only samples were taken, of blocks or of page faults.
+    pub fn is_sampled(&self) -> bool {
+        self.mode == "sample" || (self.mode == "growth" && self.sample_interval_bytes > 0)
+    }
+
+    /// Whether the figures of the main class are estimates.
     pub fn estimates(&self) -> bool {
-        self.mode == "sample" || self.observed.is_some()
+        self.is_sampled() || self.observed.is_some()
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn in_windows(capture: &Capture) -> Option<String> {
 pub(super) fn remarks(report: &Report, options: &RenderOptions) -> Vec<String> {
     let capture = &report.capture;
     let mut remarks = vec![format!("captured by memmgr {}", Safe::text(&report.memmgr_version))];
-    if capture.mode == "sample" {
+    if capture.is_sampled() {
         remarks.push(format!(
             "estimated from samples, one per {} on average",
             human_bytes(capture.sample_interval_bytes)

@@ -1,5 +1,6 @@
 //! Reports for the tests of every sink, written by hand.
 
+mod growing;
 mod judged;
 
 use crate::report::{
@@ -8,6 +9,7 @@ use crate::report::{
     SCHEMA, Stack, StackChoice, StackFile, Target, TimelinePoint, Totals,
 };
 
+pub(super) use growing::growing;
 pub(super) use judged::judged;
 
 const REDIS: &str = "/usr/bin/redis-server";

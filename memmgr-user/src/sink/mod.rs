@@ -23,7 +23,10 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::report::{Report, Stack};
+use crate::{
+    report::{Report, Stack},
+    track,
+};
 
 pub use diff::{DIFF_FORMATS, Widths, render_diff};
 pub use text::leaks_table;
@@ -180,6 +183,8 @@ pub enum Class {
     /// Blocks of an allocator.
     #[default]
     Heap,
+    /// Private pages, by the stack that touched them first.
+    Resident,
     /// Anonymous mappings and the program break.
     Mapping,
     /// Mappings of files.
@@ -187,13 +192,24 @@ pub enum Class {
 }
 
 impl Class {
-    /// Every class.
-    pub const ALL: [Class; 3] = [Class::Heap, Class::Mapping, Class::FileMapping];
+    /// Every class, in the order in which they are shown.
+    pub const ALL: [Class; 4] = [Class::Heap, Class::Resident, Class::Mapping, Class::FileMapping];
+
+    /// What a report is about first, and is shown where nobody chose.
+    pub fn main_of(report: &Report) -> Self {
+        match report.main_class() {
+            track::Class::Heap => Class::Heap,
+            track::Class::Resident => Class::Resident,
+            track::Class::Mapping => Class::Mapping,
+            track::Class::FileMapping => Class::FileMapping,
+        }
+    }
 
     /// The name in the report and the one that users type.
     pub fn name(self) -> &'static str {
         match self {
             Class::Heap => "heap",
+            Class::Resident => "resident",
             Class::Mapping => "mapping",
             Class::FileMapping => "file-mapping",
         }
@@ -315,6 +331,21 @@ mod tests {
             error.to_string(),
             "\"inuse\" is not a metric; take one of: inuse_space, inuse_objects, alloc_space, alloc_objects"
         );
+    }
+
+    #[test]
+    fn classes_are_those_of_the_tracker() {
+        let mut names = Class::ALL.map(Class::name);
+        let mut tracked = track::Class::ALL.map(track::Class::name);
+        names.sort_unstable();
+        tracked.sort_unstable();
+        assert_eq!(names, tracked);
+        assert_eq!(Class::main_of(&fixture::redis()), Class::Heap);
+        let mut growing = fixture::growing();
+        assert_eq!(Class::main_of(&growing), Class::Resident);
+        // The heap, where its blocks were seen too.
+        growing.stacks.extend(fixture::redis().stacks);
+        assert_eq!(Class::main_of(&growing), Class::Heap);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::report::{Report, TimelinePoint, Totals};
 pub(super) fn totals(report: &Report, class: Class) -> &Totals {
     match class {
         Class::Heap => &report.totals,
+        Class::Resident => &report.resident,
         Class::Mapping => &report.mapped,
         Class::FileMapping => &report.file_mapped,
     }
@@ -17,7 +18,7 @@ pub(super) fn totals(report: &Report, class: Class) -> &Totals {
 pub(super) fn moments(report: &Report, class: Class, most: usize) -> Vec<&TimelinePoint> {
     let mut points: Vec<&TimelinePoint> = match class {
         Class::Heap => report.timeline.iter().filter(|point| point.t_s.is_finite()).collect(),
-        Class::Mapping | Class::FileMapping => Vec::new(),
+        Class::Resident | Class::Mapping | Class::FileMapping => Vec::new(),
     };
     points.sort_by(|a, b| a.t_s.total_cmp(&b.t_s));
     let Some(peak) = peak(&points) else { return points };

@@ -74,13 +74,14 @@ fn subtitle(
         "{}: {} in {}",
         match options.class {
             Class::Heap => "Heap since the attach",
+            Class::Resident => "Resident by the stack that touched it first",
             Class::Mapping => "Mapped since the attach",
             Class::FileMapping => "Files mapped since the attach",
         },
         options.metric.amount(total),
         words::counted(stacks.len() as u64, "stack"),
     );
-    if report.capture.mode == "sample" {
+    if report.capture.is_sampled() {
         text.push_str(", estimated from samples");
     }
     if let Some(observed) = report.capture.observed {
@@ -206,6 +207,14 @@ mod tests {
             },
             "redis-server (1234): allocations, 30.0s, exact, complete",
             "Mapped since the attach: 2 allocations in 1 stack",
+        );
+        let growing = fixture::growing();
+        let options = RenderOptions { class: Class::main_of(&growing), ..RenderOptions::default() };
+        check_title(
+            &growing,
+            &options,
+            "redis-server (1234): outstanding bytes, 30.0s, growth 512.0 KiB, incomplete: 2 stacks lost or cut",
+            "Resident by the stack that touched it first: 34.4 MiB in 2 stacks, estimated from samples; sand: inlined",
         );
     }
 

@@ -83,6 +83,11 @@ fn head(page: &mut Page, report: &Report) {
             "exact within windows: figures are estimates; the truth lies within ± in 95 of 100 cases".to_owned()
         }
         "exact" => "exact, every allocation".to_owned(),
+        "growth" if capture.estimates() => format!(
+            "growth, no allocator probes: mappings, and one page fault per {} on average: figures are estimates; the truth \
+             lies within ± in 95 of 100 cases",
+            human_bytes(capture.sample_interval_bytes)
+        ),
         "growth" => "growth, no allocator probes: page faults and mappings only".to_owned(),
         "" => "unknown".to_owned(),
         other => other.to_owned(),
@@ -106,9 +111,9 @@ fn head(page: &mut Page, report: &Report) {
 
 /// A capture can be complete and yet show little of who asked: its stacks are cut.
 fn cut_stacks(page: &mut Page, report: &Report) {
-    let heap = || report.stacks.iter().filter(|stack| stack.class == "heap");
-    let cut: u64 = heap().filter(|stack| stack.cut.is_some()).map(|stack| stack.alloc_bytes).sum();
-    let all: u64 = heap().map(|stack| stack.alloc_bytes).sum();
+    let main = || Class::main_of(report).stacks(report);
+    let cut: u64 = main().filter(|stack| stack.cut.is_some()).map(|stack| stack.alloc_bytes).sum();
+    let all: u64 = main().map(|stack| stack.alloc_bytes).sum();
     // Less than one in a hundred is not worth a line at the top.
     if cut > all / 100 {
         let remedy =
@@ -126,39 +131,54 @@ fn cut_stacks(page: &mut Page, report: &Report) {
 
 /// How much it is.
 fn summary(page: &mut Page, report: &Report) {
-    page.heading("Heap since the attach");
-    sums(page, report, &report.totals);
+    let blocks = ["outstanding", "allocated", "freed", "block"];
+    if Class::main_of(report) == Class::Heap {
+        page.heading("Heap since the attach");
+        sums(page, report, &report.totals, blocks);
+    }
+    let pages = ["resident", "touched", "gone again", "page"];
+    if Class::main_of(report) == Class::Resident {
+        page.heading("Touched for the first time since the attach");
+        sums(page, report, &report.resident, pages);
+    } else if report.resident.alloc_count > 0 {
+        page.heading("Touched since the attach, partly by the heap's blocks (never add the two)");
+        sums(page, report, &report.resident, pages);
+    }
     if report.mapped.alloc_count > 0 {
         page.heading("Mapped since the attach (partly by the allocator: never add the two)");
-        sums(page, report, &report.mapped);
+        sums(page, report, &report.mapped, blocks);
     }
 }
 
-fn sums(page: &mut Page, report: &Report, totals: &Totals) {
+/// What is there, what came and what went, by these names, in so many of those.
+fn sums(
+    page: &mut Page,
+    report: &Report,
+    totals: &Totals,
+    [there, came, went, unit]: [&'static str; 4],
+) {
     page.styled_field(
-        "outstanding",
+        there,
         Style::Bold,
         format!(
             "{} in {} (peak {})",
             words::estimate(totals.live_bytes, totals.live_bytes_error),
-            words::counted(totals.live_count, "block"),
+            words::counted(totals.live_count, unit),
             human_bytes(totals.peak_live_bytes)
         ),
     );
     let moved = |bytes, error, count| {
-        let sum =
-            format!("{} in {}", words::estimate(bytes, error), words::counted(count, "block"));
+        let sum = format!("{} in {}", words::estimate(bytes, error), words::counted(count, unit));
         let seconds = report.duration_s;
         match (words::per_second(bytes, seconds), words::per_second(count, seconds)) {
-            (Some(bytes), Some(blocks)) => {
-                format!("{sum}, {}/s, {}/s", human_bytes(bytes), words::counted(blocks, "block"))
+            (Some(bytes), Some(count)) => {
+                format!("{sum}, {}/s, {}/s", human_bytes(bytes), words::counted(count, unit))
             }
             _ => sum,
         }
     };
-    let allocated = moved(totals.alloc_bytes, totals.alloc_bytes_error, totals.alloc_count);
-    page.field("allocated", allocated);
-    page.field("freed", moved(totals.free_bytes, 0, totals.free_count));
+    page.field(came, moved(totals.alloc_bytes, totals.alloc_bytes_error, totals.alloc_count));
+    page.field(went, moved(totals.free_bytes, 0, totals.free_count));
 }
 
 /// What was lost, by cause; also what looks like a loss and is none.

@@ -5,7 +5,7 @@ const report = data.report;
 const stacks = data.stacks;
 const frames = stacks.frames;
 const stackCount = stacks.id.length;
-const sampled = report.capture.mode === "sample" || report.capture.observed !== null;
+const sampled = report.capture.mode === "sample" || report.capture.observed !== null || (report.capture.mode === "growth" && report.capture.sample_interval_bytes > 0);
 const judged = report.windows_s.length > 0 || report.findings.length > 0 || stacks.growth.some((growth) => growth !== null);
 
 /** A text of the columns; null for none. */
@@ -83,10 +83,14 @@ const METRICS = [
 
 /** Kinds of memory; they are never added up. */
 const CLASSES = [
-  { name: "heap", title: "Heap" },
+  { name: "heap", title: "Heap", whose: "the heap's", unit: "block", totals: report.totals },
+  { name: "resident", title: "Resident", whose: "those of resident memory", unit: "page", totals: report.resident },
   { name: "mapping", title: "Mappings" },
   { name: "file-mapping", title: "Mapped files" },
 ].map((kind, number) => ({ ...kind, stacks: stacks.class.filter((other) => other === number).length }));
+
+/** The kind of memory that the report is about first. */
+const MAIN = Math.max(0, CLASSES.findIndex((kind) => kind.name === data.main));
 
 /** What the whole page shows, and who wants to know when that changes. */
 const view = {

@@ -21,6 +21,8 @@ pub(super) struct Data<'a> {
     metric: &'static str,
     /// The class that the page shows first.
     class: &'static str,
+    /// The class that the report is about first: that of functions, files and sizes.
+    main: &'static str,
     /// `complete`, or what was lost, in a few words.
     completeness: String,
     /// Why no finding may mean little.
@@ -54,6 +56,7 @@ struct Figures<'a> {
     totals: &'a Totals,
     mapped: &'a Totals,
     file_mapped: &'a Totals,
+    resident: &'a Totals,
     modules: &'a [Module],
     sizes: &'a [SizeClass],
     findings: &'a [Finding],
@@ -77,6 +80,7 @@ impl<'a> Data<'a> {
             hostile: hostile(),
             metric: options.metric.name(),
             class: options.class.name(),
+            main: report.main_class().name(),
             completeness: loss::in_short(&report.capture),
             doubt: judge::doubt(report),
             in_windows: about::in_windows(&report.capture),
@@ -93,6 +97,7 @@ impl<'a> Data<'a> {
                 totals: &report.totals,
                 mapped: &report.mapped,
                 file_mapped: &report.file_mapped,
+                resident: &report.resident,
                 modules: &report.modules,
                 sizes: &report.sizes,
                 findings: &report.findings,

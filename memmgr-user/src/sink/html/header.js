@@ -15,7 +15,8 @@ function modeWords() {
   return wordsFor({
     sample: `samples, one per ${bytes(interval)} on average: figures are estimates; the truth lies within ± in 95 of 100 cases`,
     exact: report.capture.observed === null ? "exact, every allocation" : "exact within windows: figures are estimates; the truth lies within ± in 95 of 100 cases",
-    growth: "growth, no allocator probes: page faults and mappings only",
+    growth: interval === 0 ? "growth, no allocator probes: page faults and mappings only"
+      : `growth, no allocator probes: mappings, and one page fault per ${bytes(interval)} on average: figures are estimates; the truth lies within ± in 95 of 100 cases`,
     "": "unknown mode",
   }, mode);
 }

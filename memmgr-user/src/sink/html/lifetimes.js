@@ -3,7 +3,7 @@
 const LIFETIMES_SHOWN = 10;
 
 function lifetimesSection(section) {
-  const known = Array.from({ length: stackCount }, (_, i) => i).filter((i) => stacks.class[i] === 0 && stacks.lifetime[i] !== null);
+  const known = Array.from({ length: stackCount }, (_, i) => i).filter((i) => stacks.class[i] === MAIN && stacks.lifetime[i] !== null);
   if (known.length === 0) {
     append(section, [el("p", { class: "dim" }, "This report holds no lifetimes.")]);
     return;

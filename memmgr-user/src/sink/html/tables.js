@@ -25,20 +25,20 @@ function tablesSection(section) {
     stackRows.show(stack);
   };
   append(section, [shown.element, outsideOfStacks(), el("p", { class: "dim note" },
-    `Stacks are of the kind of memory chosen above the flame graph; functions, files and sizes are the heap's.${sampled ? " All figures are estimates; the truth lies within ± in 95 of 100 cases." : ""}`)]);
+    `Stacks are of the kind of memory chosen above the flame graph; functions, files and sizes are ${CLASSES[MAIN].whose}.${sampled ? " All figures are estimates; the truth lies within ± in 95 of 100 cases." : ""}`)]);
 }
 
-/** Outstanding heap that no stack of the report accounts for: said, never left out. */
+/** Outstanding memory of the main kind that no stack of the report accounts for: said, never left out. */
 function outsideOfStacks() {
   let held = 0;
   let rounding = 0;
   for (let stack = 0; stack < stackCount; stack += 1) {
-    if (stacks.class[stack] !== 0) continue;
+    if (stacks.class[stack] !== MAIN) continue;
     held += stacks.live_bytes[stack];
     // Estimates are rounded one by one.
     rounding += sampled ? 1 : 0;
   }
-  const outside = report.totals.live_bytes - held;
+  const outside = CLASSES[MAIN].totals.live_bytes - held;
   const { filter } = report.capture;
   if (outside > 0 && (filter.min_age_s > 0 || filter.min_size_bytes > 0)) {
     return el("p", { class: "note" }, `${bytes(outside)} more are outstanding in blocks that --min-age or --min-size hides.`);

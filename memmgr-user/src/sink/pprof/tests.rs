@@ -102,6 +102,11 @@ fn stacks_are_samples_leaf_first_with_inlined_functions_in_one_location() {
     let mapped = read(&report, &options);
     assert_eq!(mapped.sample.len(), 1);
     assert_eq!(mapped.sample[0].value, [2, 134_217_728, 1, 67_108_864]);
+
+    let options = RenderOptions { class: Class::Resident, ..RenderOptions::default() };
+    let touched = read(&fixture::growing(), &options);
+    assert_eq!(touched.sample[1].value, [400, 1_638_400, 200, 819_200]);
+    assert_eq!(names(&touched, &touched.sample[1])[..2], ["memcpy", "setCommand"]);
 }
 
 #[test]

@@ -174,6 +174,7 @@ fn subtitle(
 ) -> String {
     let class = match options.class {
         Class::Heap => "Heap",
+        Class::Resident => "Resident",
         Class::Mapping => "Mapped",
         Class::FileMapping => "Files mapped",
     };

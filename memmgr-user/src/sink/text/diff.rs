@@ -112,10 +112,15 @@ fn totals(page: &mut Page, diff: &Diff) {
         let (before, after) = (before.round() as u64, after.round() as u64);
         rows.push(bytes("heap allocated/s", before, after, change.round() as i64));
     }
-    for (name, mapped) in [("mapped", &diff.mapped), ("files mapped", &diff.file_mapped)] {
-        let (before, after) = (mapped.before.live_bytes, mapped.after.live_bytes);
+    let others = [
+        ("touched and resident", &diff.resident),
+        ("mapped", &diff.mapped),
+        ("files mapped", &diff.file_mapped),
+    ];
+    for (name, class) in others {
+        let (before, after) = (class.before.live_bytes, class.after.live_bytes);
         if before > 0 || after > 0 {
-            rows.push(bytes(name, before, after, mapped.delta.live_bytes));
+            rows.push(bytes(name, before, after, class.delta.live_bytes));
         }
     }
     for (name, known) in [("RSS", &diff.rss_bytes), ("cgroup", &diff.cgroup_bytes)] {
@@ -210,6 +215,9 @@ fn section(page: &mut Page, view: &View<'_>, options: &RenderOptions, class: Cla
 fn heading(view: &View<'_>, class: Class) -> String {
     let what = match class {
         Class::Heap => "heap",
+        Class::Resident => {
+            "pages by the stack that touched them first (never add them to the heap)"
+        }
         Class::Mapping => "mappings (not part of the heap: never add the two)",
         Class::FileMapping => "mapped files (address space, not part of the heap)",
     };

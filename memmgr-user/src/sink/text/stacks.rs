@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::page::{Columns, Page, Style, cut_middle, cut_start};
 use crate::escape::Safe;
 use crate::report::{Frame, Report, Stack, Totals};
-use crate::sink::{Class, Metric, RenderOptions, words};
+use crate::sink::{Class, Metric, RenderOptions, moments, words};
 use crate::units::human_bytes;
 use unicode_width::UnicodeWidthStr;
 
@@ -18,23 +18,23 @@ const FUNCTION_WIDTH_MIN: usize = 36;
 
 /// The section about one class of memory; nothing at all when the class never appeared.
 pub(super) fn section(page: &mut Page, report: &Report, options: &RenderOptions, class: Class) {
-    let totals = match class {
-        Class::Heap => &report.totals,
-        Class::Mapping => &report.mapped,
-        Class::FileMapping => &report.file_mapped,
-    };
+    let totals = moments::totals(report, class);
     let metric = options.metric;
     let mut stacks: Vec<&Stack> =
         class.stacks(report).filter(|stack| metric.of(stack) > 0).collect();
     stacks.sort_by_key(|stack| (std::cmp::Reverse(metric.of(stack)), stack.id));
     let seen = totals.alloc_count > 0 || class.stacks(report).next().is_some();
-    if class != Class::Heap && !seen {
+    if class != Class::main_of(report) && !seen {
         return;
     }
 
     page.heading(match (class, metric) {
         (Class::Heap, Metric::InuseSpace | Metric::InuseObjects) => "Outstanding heap by stack",
         (Class::Heap, _) => "Heap allocations by stack",
+        (Class::Resident, Metric::InuseSpace | Metric::InuseObjects) => {
+            "Resident memory by the stack that touched it first"
+        }
+        (Class::Resident, _) => "Pages by the stack that touched them first, gone or not",
         (Class::Mapping, Metric::InuseSpace | Metric::InuseObjects) => {
             "Outstanding mappings by stack (not part of the heap figures: never add the two)"
         }
@@ -53,9 +53,10 @@ pub(super) fn section(page: &mut Page, report: &Report, options: &RenderOptions,
 
 /// Why there is no row.
 fn nothing(report: &Report, totals: &Totals, class: Class, metric: Metric) -> String {
-    if class == Class::Heap && report.capture.mode == "growth" {
-        return "The mode growth probes no allocator: only mappings are known.".to_owned();
-    }
+    let (what, unit) = match class {
+        Class::Resident => ("No page was touched for the first time", "page"),
+        _ => ("No allocation was seen", "block"),
+    };
     let estimate = if report.capture.estimates() {
         " Only samples were taken: a few small blocks may be there all the same."
     } else {
@@ -63,11 +64,11 @@ fn nothing(report: &Report, totals: &Totals, class: Class, metric: Metric) -> St
     };
     match metric {
         _ if totals.alloc_count == 0 => {
-            format!("No allocation was seen in {}.{estimate}", words::span(report.duration_s))
+            format!("{what} in {}.{estimate}", words::span(report.duration_s))
         }
         Metric::InuseSpace | Metric::InuseObjects => format!(
             "Nothing is outstanding: all allocated since the attach ({}) was freed.{estimate}",
-            words::counted(totals.alloc_count, "block")
+            words::counted(totals.alloc_count, unit)
         ),
         _ => "No stack was kept.".to_owned(),
     }

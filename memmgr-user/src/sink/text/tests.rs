@@ -52,6 +52,38 @@ fn leaks_in_80_columns() {
 }
 
 #[test]
+fn growth_is_about_resident_memory() {
+    let text = render(&fixture::growing(), &TERMINAL);
+    check_fits(&text, 80);
+    check_has(
+        &text,
+        &[
+            "growth, no allocator probes: mappings, and one page fault per 512.0 KiB on average: figures are estimates",
+            "Touched for the first time since the attach resident 34.4 MiB in 8,800 pages (peak 34.4 MiB) touched 35.2 MiB in 9,000 pages",
+            "gone again 800.0 KiB in 200 pages",
+            "Resident memory by the stack that touched it first # live share blocks",
+            "1 33.6 MiB 97.7% 8,600 4.0 KiB 8,600 20ms/14.5s/29.8s rough: estimated from 9 samples sdsnewlen",
+            "Outstanding mappings by stack",
+        ],
+    );
+    for absent in ["Heap since the attach", "Outstanding heap by stack"] {
+        assert!(!text.contains(absent), "{absent}:\n{text}");
+    }
+    // Where nothing was touched that is said of pages.
+    let mut idle = fixture::growing();
+    idle.stacks.clear();
+    idle.resident = crate::report::Totals::default();
+    check_has(&render(&idle, &TERMINAL), &["No page was touched for the first time in 30.0s."]);
+    // Beside a heap it is a class of its own.
+    let mut both = fixture::growing();
+    both.stacks.extend(fixture::redis().stacks);
+    check_has(
+        &render(&both, &TERMINAL),
+        &["Outstanding heap by stack", "partly by the heap's blocks (never add the two)"],
+    );
+}
+
+#[test]
 fn allocations_rank_by_what_was_allocated() {
     let options = RenderOptions { metric: Metric::AllocSpace, top: 2, ..TERMINAL };
     let text = leaks_table(&fixture::redis(), &options);
