@@ -161,7 +161,8 @@ pub async fn run(
                 match recorder.room() {
                     Room::Here(permit) => {
                         let facts = Facts::of(&session, &books.hits);
-                        residence::look(roots, &session.target.dir, &mut collector, now());
+                        let dir = &session.target.dir;
+                        residence::look(roots, dir, &mut collector, plan.interval, now());
                         let span = (began, now());
                         let standing = Standing {
                             plan,
@@ -194,7 +195,7 @@ pub async fn run(
     drop(urgent);
     let detach_s = detaching.elapsed().as_secs_f64();
     while drain(roots, plan, &mut session, &mut collector, usize::MAX).0 > 0 {}
-    residence::look(roots, &session.target.dir, &mut collector, end);
+    residence::look(roots, &session.target.dir, &mut collector, plan.interval, end);
     let mut books = session.kernel.books()?;
     books.missed = missed;
     let facts = Facts::of(&session, &books.hits);

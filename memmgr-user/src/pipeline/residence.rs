@@ -1,14 +1,17 @@
 //! Whether the pages that the target touched are still there.
 
+use std::time::Duration;
+
 use crate::{
     collect::Collector,
     source::{pagemap::PageMap, process_dir::ProcessDir, roots::Roots},
     units::KernelTime,
 };
 
-/// Pages that were booked before and are looked at in one interval at most; of more, each has its turn. New pages
-/// are all looked at: that costs less than their events did. A page alone takes a system call, of about a microsecond.
-const MOST: usize = 20_000;
+/// Pages that were booked before and are looked at in a second at most; of more, each has its turn. A page that stands
+/// alone takes a system call of about a microsecond, so that this is 1 % of a processor. New pages are all looked at:
+/// that costs less than their events did.
+const MOST_A_SECOND: f64 = 8_000.0;
 
 /// Says what this host does with pages.
 pub(super) fn prepare(roots: &Roots, collector: &mut Collector) {
@@ -19,9 +22,15 @@ pub(super) fn prepare(roots: &Roots, collector: &mut Collector) {
     }
 }
 
-/// Looks at the pages whose turn it is; none where page faults are not captured.
-pub(super) fn look(roots: &Roots, dir: &ProcessDir, collector: &mut Collector, now: KernelTime) {
-    let due = collector.resident.due(MOST);
+/// Looks at the pages whose turn it is, of one interval; at none where page faults are not captured.
+pub(super) fn look(
+    roots: &Roots,
+    dir: &ProcessDir,
+    collector: &mut Collector,
+    interval: Duration,
+    now: KernelTime,
+) {
+    let due = collector.resident.due((MOST_A_SECOND * interval.as_secs_f64()) as usize);
     if due.is_empty() {
         return;
     }

@@ -85,7 +85,7 @@ fn stack(id: u32, class: &str, live: (u64, u64), alloc: (u64, u64), frames: Vec<
         live_bytes: live.1,
         alloc_count: alloc.0,
         alloc_bytes: alloc.1,
-        live_bytes_error: if class == "heap" { error(live) } else { 0 },
+        live_bytes_error: if matches!(class, "heap" | "resident") { error(live) } else { 0 },
         age_s: (live.0 > 0).then_some(Age { min: 0.02, median: 14.5, max: 29.75 }),
         frames,
         ..Stack::default()

@@ -111,7 +111,7 @@ impl PageMap {
             return Page::Zero;
         }
         // A huge page is aligned in both spaces; of single pages one in 512 is so by chance.
-        if frame % HUGE != number % HUGE {
+        if frame == 0 || frame % HUGE != number % HUGE {
             return Page::Private;
         }
         // Whatever is smaller begins anew in the middle, where a huge page goes on.
@@ -191,31 +191,34 @@ mod tests {
     #[test]
     fn entries_say_what_is_there() {
         const OWN: u64 = PRESENT | EXCLUSIVE;
+        // Frames: one anywhere, and one that lies in its huge page as page 1027 does: three behind a border of 512.
+        const ANYWHERE: u64 = 1000;
+        const ALIGNED: u64 = 5123;
+        const NEXT: u64 = ALIGNED + 1;
         const MIDDLE: u64 = COMPOUND_TAIL | TRANSPARENT_HUGE;
         for (entry, flags, expected) in [
             (0, &[][..], Page::Gone),
-            (OWN | 0x3e8, &[], Page::Private),
-            (SWAPPED | 0x5, &[], Page::Swapped),
+            (OWN | ANYWHERE, &[], Page::Private),
+            (SWAPPED | 5, &[], Page::Swapped),
             (SWAPPED | GUARD, &[], Page::Gone),
             (SWAPPED | OF_FILE, &[], Page::Gone),
-            (PRESENT | OF_FILE | 0x3e8, &[], Page::NotOwn),
+            (PRESENT | OF_FILE | ANYWHERE, &[], Page::NotOwn),
             // Shared with a child, and the page of zeroes.
-            (PRESENT | 0x3e8, &[(1000, 0)], Page::Private),
-            (PRESENT | 0x3e8, &[(1000, ZEROES)], Page::Zero),
-            // The page is number 1027: three behind a border of 512.
-            (OWN | 0x1403, &[(5376, MIDDLE)], Page::Huge),
-            (OWN | 0x1403, &[(5123, MIDDLE), (5376, 0)], Page::Private),
-            (OWN | 0x1404, &[(5376, MIDDLE)], Page::Private),
-            (OWN | 0x1403, &[(5376, COMPOUND_TAIL | HUGETLB)], Page::NotOwn),
-            (PRESENT | 0x1403, &[(5123, ZEROES | MIDDLE), (5376, MIDDLE)], Page::Zero),
-            // Without the right to see frames.
-            (OWN, &[(256, MIDDLE)], Page::Private),
+            (PRESENT | ANYWHERE, &[(ANYWHERE, 0)], Page::Private),
+            (PRESENT | ANYWHERE, &[(ANYWHERE, ZEROES)], Page::Zero),
+            (OWN | ALIGNED, &[(5376, MIDDLE)], Page::Huge),
+            (OWN | ALIGNED, &[(ALIGNED, MIDDLE), (5376, 0)], Page::Private),
+            (OWN | NEXT, &[(5376, MIDDLE)], Page::Private),
+            (OWN | ALIGNED, &[(5376, COMPOUND_TAIL | HUGETLB)], Page::NotOwn),
+            (PRESENT | ALIGNED, &[(ALIGNED, ZEROES | MIDDLE), (5376, MIDDLE)], Page::Zero),
         ] {
             let tree = tree(&[(1027, entry)], Some(flags));
             assert_eq!(look(&tree, &[1027]), Some(vec![expected]), "{entry:#x} {flags:x?}");
         }
-        let tree = tree(&[(1027, OWN | 0x1403)], None);
-        assert_eq!(look(&tree, &[1027]), Some(vec![Page::Private]), "without kpageflags");
+        let without_flags = tree(&[(1027, OWN | ALIGNED)], None);
+        assert_eq!(look(&without_flags, &[1027]), Some(vec![Page::Private]));
+        let without_frames = tree(&[(1024, OWN)], Some(&[(256, MIDDLE)]));
+        assert_eq!(look(&without_frames, &[1024]), Some(vec![Page::Private]));
     }
 
     #[test]

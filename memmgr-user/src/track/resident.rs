@@ -26,13 +26,13 @@ const ON_ITS_WAY_NS: u64 = 100_000_000;
 /// A page that was touched.
 #[derive(Clone, Copy, Debug)]
 struct Held {
+    /// When it was touched; once it is booked, when it came into the books.
+    time: KernelTime,
     /// Mean bytes between samples when it was touched; 0 when every fault was reported.
     interval: u64,
     stack: StackHandle,
-    /// When it was touched; once it is booked, when it came into the books.
-    time: KernelTime,
-    /// What it is booked with; nothing before the first look.
-    booked: Option<u32>,
+    /// Small pages that it is booked with; 0 before the first look.
+    pages: u16,
     /// It was swapped out when it was looked at.
     swapped: bool,
 }
@@ -87,7 +87,7 @@ impl Resident {
     pub fn touched(&mut self, page: NewBlock, out: &mut impl FnMut(Delta)) {
         let address = page.address.0;
         match self.pages.get_mut(&address) {
-            Some(held) if held.swapped || self.hints && held.booked.is_some() => {
+            Some(held) if held.swapped || self.hints && held.is_booked() => {
                 held.swapped = false;
                 return;
             }
@@ -100,8 +100,7 @@ impl Resident {
     /// A page was written that was there and shared. Where that was the kernel's page of zeroes or a file's, memory
     /// comes only now. What the process shares with a child was its own before, and is no more now.
     pub fn copied(&mut self, page: NewBlock) {
-        let is_booked = |held: &Held| held.booked.is_some();
-        if !self.forked && !self.pages.get(&page.address.0).is_some_and(is_booked) {
+        if !self.forked && !self.pages.get(&page.address.0).is_some_and(Held::is_booked) {
             self.hold(&page);
         }
     }
@@ -113,7 +112,7 @@ impl Resident {
 
     /// The pages to look at now, ascending: those that nobody has looked at, and `most` of the others, whose turn it is.
     pub fn due(&mut self, most: usize) -> Vec<Address> {
-        let booked = |(address, held): (&u64, &Held)| held.booked.map(|_| *address);
+        let booked = |(address, held): (&u64, &Held)| held.is_booked().then_some(*address);
         let upper = self.pages.range(self.next..).filter_map(booked);
         let lower = self.pages.range(..self.next).filter_map(booked);
         let mut due: Vec<u64> = upper.chain(lower).take(most).collect();
@@ -134,24 +133,24 @@ impl Resident {
         self.fresh.clear();
         for &(Address(address), page) in found {
             let Some(held) = self.pages.get_mut(&address) else { continue };
-            match (held.booked, page) {
-                (Some(_), Page::Private | Page::Huge) => held.swapped = false,
-                (Some(_), Page::Swapped) => held.swapped = true,
-                (None, Page::Private | Page::Swapped) => {
+            match (held.is_booked(), page) {
+                (true, Page::Private | Page::Huge) => held.swapped = false,
+                (true, Page::Swapped) => held.swapped = true,
+                (false, Page::Private | Page::Swapped) => {
                     held.swapped = page == Page::Swapped;
                     held.book(SMALL, now, out);
                 }
-                (None, Page::Huge) => self.huge(address, now, out),
-                (None, Page::Gone) if now.0.saturating_sub(held.time.0) < ON_ITS_WAY_NS => {
+                (false, Page::Huge) => self.huge(address, now, out),
+                (false, Page::Gone) if now.0.saturating_sub(held.time.0) < ON_ITS_WAY_NS => {
                     self.fresh.push(address);
                 }
-                (Some(_), _) | (None, Page::Gone) => self.gone(address, now, out),
-                (None, Page::NotOwn) => {
+                (true, _) | (false, Page::Gone) => self.gone(address, now, out),
+                (false, Page::NotOwn) => {
                     self.not_booked.shared += weight(SMALL, held.interval);
                     self.pages.remove(&address);
                 }
                 // It was only read: there is no memory before it is written.
-                (None, Page::Zero) => {
+                (false, Page::Zero) => {
                     self.pages.remove(&address);
                 }
             }
@@ -161,7 +160,7 @@ impl Resident {
     /// The process runs another program now: its memory is gone.
     pub fn clear(&mut self, out: &mut impl FnMut(Delta)) {
         let pages = std::mem::take(&mut self.pages);
-        for held in pages.values().filter(|held| held.booked.is_some()) {
+        for held in pages.values().filter(|held| held.is_booked()) {
             out(held.delta(Direction::Freed));
         }
         self.fresh.clear();
@@ -185,10 +184,10 @@ impl Resident {
             return;
         }
         let held = Held {
+            time: page.time,
             interval: page.interval,
             stack: page.stack,
-            time: page.time,
-            booked: None,
+            pages: 0,
             swapped: false,
         };
         self.pages.insert(address, held);
@@ -201,7 +200,7 @@ impl Resident {
         let begin = address & !(HUGE - 1);
         if let Some(other) = self.pages.get(&begin) {
             // Threads that touch one huge page at the same time all fault.
-            let is_the_same = other.booked.is_some() && other.time == now;
+            let is_the_same = other.is_booked() && other.time == now;
             if is_the_same || self.hints {
                 return;
             }
@@ -214,7 +213,7 @@ impl Resident {
     /// Takes a page out; one that nobody has looked at was there all the same.
     fn gone(&mut self, address: u64, now: KernelTime, out: &mut impl FnMut(Delta)) {
         let Some(mut held) = self.pages.remove(&address) else { return };
-        if held.booked.is_none() {
+        if !held.is_booked() {
             held.book(SMALL, now, out);
         }
         out(held.delta(Direction::Freed));
@@ -222,15 +221,19 @@ impl Resident {
 }
 
 impl Held {
+    fn is_booked(&self) -> bool {
+        self.pages > 0
+    }
+
     fn book(&mut self, size: u64, now: KernelTime, out: &mut impl FnMut(Delta)) {
-        self.booked = Some(size as u32);
+        self.pages = (size / SMALL) as u16;
         self.time = now;
         out(self.delta(Direction::Allocated));
     }
 
     /// A page is sampled by the fault, of which it is one whatever its size.
     fn delta(&self, direction: Direction) -> Delta {
-        let size = u64::from(self.booked.unwrap_or_default());
+        let size = u64::from(self.pages) * SMALL;
         let count = weight(SMALL, self.interval);
         let bytes = size as f64 * count;
         Delta {

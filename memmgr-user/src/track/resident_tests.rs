@@ -245,3 +245,8 @@ fn all_pages_have_their_turn() {
     assert_eq!(turns(), [0, 1, 8, 9]);
     assert_eq!(turns(), [2, 3, 4, 5]);
 }
+
+#[test]
+fn a_page_is_24_bytes() {
+    assert_eq!(size_of::<Held>(), 24);
+}

@@ -46,7 +46,7 @@ pub(super) fn section(page: &mut Page, report: &Report, options: &RenderOptions,
     if stacks.is_empty() {
         page.paragraph(2, Style::Plain, nothing(report, totals, class, metric));
     } else {
-        table(page, report, options, &stacks);
+        table(page, report, options, &stacks, class);
     }
     outside_of_stacks(page, report, totals, class);
 }
@@ -98,14 +98,20 @@ fn outside_of_stacks(page: &mut Page, report: &Report, totals: &Totals, class: C
     }
 }
 
-fn table(page: &mut Page, report: &Report, options: &RenderOptions, stacks: &[&Stack]) {
+fn table(
+    page: &mut Page,
+    report: &Report,
+    options: &RenderOptions,
+    stacks: &[&Stack],
+    class: Class,
+) {
     let metric = options.metric;
     let sum = |stacks: &[&Stack]| {
         stacks.iter().fold(0, |sum: u64, stack| sum.saturating_add(metric.of(stack)))
     };
     let total = sum(stacks);
     let shown = &stacks[..stacks.len().min(options.top)];
-    let mut rows = vec![header(metric)];
+    let mut rows = vec![header(metric, class)];
     let figures: Vec<(u64, u64)> = shown.iter().map(|stack| estimate(metric, stack)).collect();
     let ranked = shown.iter().zip(words::estimates(&figures)).enumerate();
     rows.extend(ranked.map(|(i, (stack, bytes))| cells(metric, i + 1, stack, bytes, total)));
@@ -134,13 +140,17 @@ fn table(page: &mut Page, report: &Report, options: &RenderOptions, stacks: &[&S
     }
 }
 
-fn header(metric: Metric) -> [String; 7] {
+fn header(metric: Metric, class: Class) -> [String; 7] {
+    let [blocks, came, allocs] = match class {
+        Class::Resident => ["pages", "touched", "touched"],
+        _ => ["blocks", "allocated", "allocs"],
+    };
     match metric {
         Metric::InuseSpace | Metric::InuseObjects => {
-            ["#", "live", "share", "blocks", "average", "allocs", "age min/med/max"]
+            ["#", "live", "share", blocks, "average", allocs, "age min/med/max"]
         }
         Metric::AllocSpace | Metric::AllocObjects => {
-            ["#", "allocated", "share", "allocs", "average", "live", "blocks"]
+            ["#", came, "share", allocs, "average", "live", blocks]
         }
     }
     .map(str::to_owned)
