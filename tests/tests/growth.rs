@@ -115,6 +115,19 @@ fn memory_comes_when_it_is_written() {
 }
 
 #[test]
+fn a_copy_of_what_a_child_shares_is_no_new_memory() {
+    if !require_root() {
+        return;
+    }
+    let _turn = take_turn();
+    let report = capture(&["map 512", "fork"]);
+    assert_eq!(by(&report, "touch_mapped"), (512 * KIB, 512 * KIB));
+    let (live, _) = by(&report, "write_shared");
+    // What fork itself takes of the process's own: its stack and data.
+    assert!(live < 64 * KIB, "{live}");
+}
+
+#[test]
 fn a_huge_page_counts_whole() {
     if !require_root() {
         return;

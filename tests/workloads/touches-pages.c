@@ -7,6 +7,7 @@
 //   churn KIB TIMES     maps memory, touches it and gives it back so many times, and unmaps it
 //   huge MIB            touches huge pages
 //   read KIB, write     reads memory that nobody wrote, and writes it later
+//   fork                writes the memory of the last map while a child shares it
 //   leak KIB SECONDS    every tenth of a second a tenth of so much memory, to and fro between map and blocks
 #define _GNU_SOURCE
 #include <stdint.h>
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -87,6 +89,22 @@ __attribute__((noinline)) size_t write_later(void) {
     return last_length;
 }
 
+__attribute__((noinline)) size_t write_shared(void) {
+    int ends[2];
+    char byte;
+    if (pipe(ends) != 0) abort();
+    pid_t child = fork();
+    if (child == 0) {
+        close(ends[1]);
+        _exit((int)read(ends[0], &byte, 1));
+    }
+    touch_each(last, last_length);
+    close(ends[1]);
+    close(ends[0]);
+    if (waitpid(child, NULL, 0) != child) abort();
+    return last_length;
+}
+
 __attribute__((noinline)) size_t leak_steadily(size_t per_second, int seconds) {
     size_t part = per_second / 10;
     for (int i = 0; i < 10 * seconds; i++) {
@@ -110,6 +128,7 @@ static size_t obey(const char *line) {
     if (sscanf(line, "huge %zu", &size) == 1) return touch_huge(size << 20);
     if (sscanf(line, "read %zu", &size) == 1) return only_read(size << 10);
     if (strcmp(line, "write\n") == 0) return write_later();
+    if (strcmp(line, "fork\n") == 0) return write_shared();
     if (sscanf(line, "leak %zu %d", &size, &times) == 2) return leak_steadily(size << 10, times);
     fprintf(stderr, "no such command: %s", line);
     exit(1);
