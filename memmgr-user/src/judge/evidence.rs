@@ -109,7 +109,11 @@ impl<'a> Case<'a> {
 
     /// Whether its figures were estimated from samples.
     fn is_estimated(&self) -> bool {
-        if self.is_resident() { self.error > 0.0 } else { self.report.capture.estimates() }
+        // Mappings never are, and pages are where not every fault was taken.
+        match self.stacks[0].class.as_str() {
+            "heap" => self.report.capture.estimates(),
+            _ => self.error > 0.0,
+        }
     }
 
     /// How fast it becomes resident. Mappings are address space: what is not touched takes no memory.
