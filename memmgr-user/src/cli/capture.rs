@@ -17,7 +17,7 @@ use memmgr::{
     progress,
     recording::{Ending, Query, Recorder, Recording},
     report::{Finding, Report, account::Standing, build::build, ending, last_look::LastLook},
-    sink::{Format, leaks_table, render},
+    sink::{Format, leaks_table, render, write},
     source::roots::Roots,
     symbolize::{Symbols, symbolize},
     units::{Pid, human_bytes},
@@ -60,7 +60,7 @@ pub fn run(job: &Job, show: Show) -> anyhow::Result<()> {
     report.drop_flat_series();
     destinations.write(
         &job.render,
-        |format, options| render(format, &report, options),
+        |format, options, out| write(format, &report, options, out),
         |options| match show {
             Show::Report => render(Format::Text, &report, options),
             Show::FlameGraph | Show::Leaks => Ok(leaks_table(&report, options).into_bytes()),

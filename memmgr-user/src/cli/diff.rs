@@ -27,7 +27,7 @@ pub fn run(comparison: &Comparison) -> anyhow::Result<()> {
     let widths = if comparison.gone { Widths::Before } else { Widths::After };
     destinations.write(
         flags,
-        |format, options| render_diff(format, &diff, options, widths),
+        |format, options, out| Ok(out.write_all(&render_diff(format, &diff, options, widths)?)?),
         |options| render_diff(Format::Text, &diff, options, widths),
     )
 }

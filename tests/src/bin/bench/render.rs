@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io::{BufRead, BufReader, Write as _},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStderr, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -83,6 +83,8 @@ fn row(text: &mut String, program: &Path, stacks: usize, directory: &Path) -> Re
 struct Capture {
     program: Child,
     memmgr: Child,
+    /// Kept open, because memmgr says something at its end too.
+    _said: BufReader<ChildStderr>,
 }
 
 impl Capture {
@@ -108,7 +110,8 @@ impl Capture {
             .spawn()
             .context("cannot start memmgr")?;
         let mut line = String::new();
-        BufReader::new(memmgr.stderr.take().context("no stderr")?).read_line(&mut line)?;
+        let mut said = BufReader::new(memmgr.stderr.take().context("no stderr")?);
+        said.read_line(&mut line)?;
         ensure!(line.starts_with("memmgr: capturing"), "memmgr did not attach: {line}");
         // The line comes just before counting begins.
         sleep(Duration::from_millis(100));
@@ -116,7 +119,7 @@ impl Capture {
         expect("done")?;
         // Two intervals, so that one is written that has it all.
         sleep(Duration::from_millis(2_500));
-        Ok(Capture { program, memmgr })
+        Ok(Capture { program, memmgr, _said: said })
     }
 }
 

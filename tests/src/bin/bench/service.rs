@@ -116,7 +116,9 @@ inline __attribute__((always_inline)) long descend(Path &path, long depth) {
 /// Reads what to do: `allocate N` does so once from each of N stacks, `copy N` writes of each of N stacks of many
 /// depths the registers and the bytes up to its end.
 fn main_source(units: u32) -> String {
-    let mut text = String::from("#include \"service.h\"\n#include <cstdio>\n#include <vector>\n");
+    let mut text = String::from(
+        "#include \"service.h\"\n#include <cstdio>\n#include <unistd.h>\n#include <vector>\n",
+    );
     for unit in 0..units {
         _ = writeln!(text, "extern const Step steps_{unit}[{FUNCTIONS}];");
     }
@@ -150,6 +152,8 @@ int main(int, char **, char **environment) {{
             kept.push_back(nullptr);
             Path path{{seed, seed % 16, copy ? 12 + static_cast<long>(seed % 48) : {DEPTH}, copy ? nullptr : &kept.back()}};
             descend(path, 0);
+            // What comes faster than any collector takes it is lost, and this is not about that.
+            if (!copy && seed % 20 == 0) usleep(1000);
         }}
         if (!copy) puts(\"done\");
         fflush(stdout);
