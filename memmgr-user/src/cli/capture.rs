@@ -129,8 +129,8 @@ pub fn record(
     until: Until,
     go: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<Recording> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+    // One thread: with a second one for timers every drain would be a wake-up of both.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("memmgr's threads could not be started")?;
@@ -159,7 +159,8 @@ async fn follow(
     go: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<(Captured, Target)> {
     let (pulse, pulses) = watch::channel(Pulse::default());
-    let shown = tokio::spawn(progress::show(pulses, plan.duration));
+    let shown =
+        progress::start(pulses, plan.duration).context("memmgr's threads could not be started")?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
@@ -179,7 +180,7 @@ async fn follow(
     let captured =
         pipeline::run(roots, plan, session, recorder, &pulse, counting, interrupted).await;
     drop(pulse);
-    shown.await.context("the progress line failed")?;
+    shown.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     gone?;
     Ok(captured?)
 }

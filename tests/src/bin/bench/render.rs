@@ -182,7 +182,7 @@ fn functions(recording: &Path, stacks: usize) -> Result<usize> {
     Ok(functions.len())
 }
 
-/// The usage of median duration.
+/// The usage of middle duration.
 fn median(mut usages: Vec<Usage>) -> Usage {
     usages.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
     usages[usages.len() / 2]

@@ -33,9 +33,9 @@ pub fn table(text: &mut String) -> Result<()> {
         let memmgr = Ended(memmgr);
         // Attached, and the pace has slowed down.
         sleep(Duration::from_secs(3));
-        let (began, before) = (Instant::now(), busy(memmgr.0.id())?);
+        let (began, before) = (Instant::now(), busy_s(memmgr.0.id())?);
         sleep(SPAN);
-        let share = (busy(memmgr.0.id())? - before).as_secs_f64() / began.elapsed().as_secs_f64();
+        let share = (busy_s(memmgr.0.id())? - before) / began.elapsed().as_secs_f64();
         let status = fs::read_to_string(format!("/proc/{}/status", memmgr.0.id()))?;
         let kib = |field: &str| -> Result<f64> {
             let value = status.lines().find_map(|line| line.strip_prefix(field));
@@ -53,13 +53,13 @@ pub fn table(text: &mut String) -> Result<()> {
     Ok(())
 }
 
-/// Time that all threads of a process ran for.
-fn busy(pid: u32) -> Result<Duration> {
-    let mut sum = Duration::ZERO;
+/// Seconds that all threads of a process ran for.
+fn busy_s(pid: u32) -> Result<f64> {
+    let mut sum = 0.0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         let schedstat = fs::read_to_string(thread?.path().join("schedstat"))?;
         let nanoseconds = schedstat.split(' ').next().context("an empty schedstat")?;
-        sum += Duration::from_nanos(nanoseconds.parse()?);
+        sum += nanoseconds.parse::<f64>()? / 1e9;
     }
     Ok(sum)
 }
