@@ -119,7 +119,7 @@ fn run(program: &Program, load: Load, live: usize) -> Result<Rounds> {
         if since_cut >= INTERVAL {
             let now = KernelTime(records.time());
             let (point, documents) = (TimelinePoint::default(), Documents::default());
-            entry = Some(feed.entry(&mut collector, now, point, documents));
+            entry = Some(feed.entry(&mut collector, now, 1.0, point, documents));
             since_cut = 0;
         }
         let ended = clock_gettime(ClockId::ThreadCPUTime);
