@@ -194,7 +194,7 @@ pub struct Ledger {
     /// A boundary between size classes beside the powers of two: where `--min-size` divides.
     divide: u64,
     sites: Vec<Site>,
-    site_of: HashMap<(Class, StackHandle, SizeClass), u32>,
+    site_of: HashMap<SiteKey, u32>,
     books: Vec<Book>,
     book_of: HashMap<(Class, StackHandle), u32>,
     touched_sites: Vec<u32>,
@@ -335,7 +335,8 @@ impl Ledger {
     }
 
     fn site(&mut self, class: Class, stack: StackHandle, size_class: SizeClass) -> u32 {
-        if let Some(index) = self.site_of.get(&(class, stack, size_class)) {
+        let key = SiteKey::new(class, stack, size_class, self.divide);
+        if let Some(index) = self.site_of.get(&key) {
             return *index;
         }
         let book = *self.book_of.entry((class, stack)).or_insert_with(|| {
@@ -347,8 +348,24 @@ impl Ledger {
         let (allocated, freed) = (Amount::default(), Vec::new());
         self.sites.push(Site { book, class, allocated, freed, touched: false });
         self.new_sites.push((book, size_class));
-        self.site_of.insert((class, stack, size_class), index);
+        self.site_of.insert(key, index);
         index
+    }
+}
+
+/// A class of memory, a stack and a size class in 64 bits: it is looked up for every event, and half as long it is
+/// twice as often in the processor's cache.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct SiteKey(u64);
+
+impl SiteKey {
+    fn new(class: Class, stack: StackHandle, size_class: SizeClass, divide: u64) -> Self {
+        // A size class begins at 0, a power of two or the one boundary beside these.
+        let begins = match size_class.min_bytes {
+            min if min == divide => 64,
+            min => min.checked_ilog2().unwrap_or(0),
+        };
+        SiteKey(u64::from(stack.0) | u64::from(begins) << 32 | (class as u64) << 40)
     }
 }
 

@@ -3,7 +3,7 @@
 //! It is the straight line between the reader and the books: decode, unwind, track, aggregate. One
 //! task owns it; there is no lock.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use crate::{
     aggregate::{Interval, Ledger},
@@ -25,7 +25,7 @@ pub struct Caps {
     pub ranges: usize,
     /// Pages that were touched: about 60 bytes each.
     pub pages: usize,
-    /// Nodes of the stack tree: about 24 bytes each.
+    /// Nodes of the stack tree: about 24 bytes each, and 25 more for each whole stack.
     pub stack_nodes: usize,
     /// Blocks below and from this size are booked apart; 0 for none.
     pub divide: u64,

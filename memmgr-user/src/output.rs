@@ -104,25 +104,78 @@ impl Output {
         matches!(self.0, Place::Stdout)
     }
 
-    /// Writes the result and puts it in its place, on disk before this returns. A reader that closed
+    /// Has the result written and puts it in its place, on disk before this returns. A reader that closed
     /// standard output has had enough: that is no error.
     ///
     /// # Errors
-    /// Nothing is at the path then, or what was there before.
-    pub fn commit(self, bytes: &[u8]) -> Result<(), OutputError> {
+    /// Those of `write`, and an [`OutputError`] when it could not write. Nothing is at the path then, or what
+    /// was there before.
+    pub fn commit_with(
+        self,
+        write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         match self.0 {
-            Place::Stdout => write_stream(&mut io::stdout().lock(), bytes).map_err(|error| {
-                OutputError::Write(Shown::from(Path::new("standard output")), error)
-            }),
-            Place::File(pending) => pending.commit(bytes),
+            Place::Stdout => write_stream(&mut io::stdout().lock(), write),
+            Place::File(mut pending) => {
+                let failed = |error| OutputError::Write(pending.path.as_path().into(), error);
+                written(&mut pending.file, write)?.map_err(failed)?;
+                Ok(pending.commit()?)
+            }
         }
+    }
+
+    /// The same for a result that is there.
+    pub fn commit(self, bytes: &[u8]) -> anyhow::Result<()> {
+        self.commit_with(|out| Ok(out.write_all(bytes)?))
     }
 }
 
-fn write_stream(stream: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
-    match stream.write_all(bytes).and_then(|()| stream.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+fn write_stream(
+    stream: &mut impl Write,
+    write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    match written(stream, write)? {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(OutputError::Write(Path::new("standard output").into(), error).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tells errors of the place, inside, from those of what is written to it.
+fn written(
+    place: &mut impl Write,
+    write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+) -> anyhow::Result<io::Result<()>> {
+    let mut noticing = Noticing { place, error: None };
+    let result = write(&mut noticing);
+    match (noticing.error, result) {
+        (Some(error), _) => Ok(Err(error)),
+        (None, Err(error)) => Err(error),
+        (None, Ok(())) => Ok(place.flush()),
+    }
+}
+
+/// Keeps the first error of a place, whatever becomes of it on the way through a serializer.
+struct Noticing<'a, W> {
+    place: &'a mut W,
+    error: Option<io::Error>,
+}
+
+impl<W: Write> Write for Noticing<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.place.write(bytes) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                let kind = error.kind();
+                self.error.get_or_insert(error);
+                Err(kind.into())
+            }
+            result => result,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.place.flush()
     }
 }
 
@@ -161,10 +214,11 @@ impl Pending {
         Ok(Self { path: path.to_owned(), directory, name: name.to_owned(), temporary, file, force })
     }
 
-    fn commit(mut self, bytes: &[u8]) -> Result<(), OutputError> {
+    /// Puts what was written in its place.
+    fn commit(mut self) -> Result<(), OutputError> {
         let path = self.path.clone();
         let failed = |error: io::Error| OutputError::Write(path.as_path().into(), error);
-        self.file.write_all(bytes).and_then(|()| self.file.sync_all()).map_err(failed)?;
+        self.file.sync_all().map_err(failed)?;
         // Whatever has appeared at the place since it was opened is looked at again.
         check_place(&self.directory, &self.name, &self.path, self.force)?;
         let moved = if self.force { self.replace() } else { self.place_new() };

@@ -1,6 +1,6 @@
 //! What a person sees on stderr while a capture runs: a line that moves on a terminal, nothing elsewhere.
 
-use std::time::Duration;
+use std::{io, thread::JoinHandle, time::Duration};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
@@ -9,8 +9,19 @@ use crate::{pipeline::Pulse, units::human_bytes};
 
 const REFRESH: Duration = Duration::from_millis(500);
 
-/// Shows pulses until the sender is gone. `length` is how long the capture runs, when it ends by itself.
-pub async fn show(mut pulses: watch::Receiver<Pulse>, length: Option<Duration>) {
+/// Shows pulses until the sender is gone, on a thread of its own: a terminal that is stopped must not keep events
+/// waiting. `length` is how long the capture runs, when it ends by itself.
+pub fn start(
+    pulses: watch::Receiver<Pulse>,
+    length: Option<Duration>,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    std::thread::Builder::new()
+        .name("progress".into())
+        .spawn(move || runtime.block_on(show(pulses, length)))
+}
+
+async fn show(mut pulses: watch::Receiver<Pulse>, length: Option<Duration>) {
     // indicatif draws nothing when stderr is no terminal.
     let bar = ProgressBar::new_spinner();
     bar.set_style(

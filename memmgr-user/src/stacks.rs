@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, hash::BuildHasher};
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use crate::units::Address;
 
@@ -35,19 +35,25 @@ struct Node {
 pub struct Stacks {
     nodes: Vec<Node>,
     index: HashTable<u32>,
+    /// Whole stacks by two hashes of 64 bits with keys of their own. One that comes again is not compared, because that
+    /// would touch every one of its nodes: of a million stacks two are taken for one with a probability of 10^-27.
+    whole: HashMap<(u64, u64), StackHandle>,
     hasher: DefaultHashBuilder,
+    other_hasher: DefaultHashBuilder,
     most_nodes: usize,
     not_kept: u64,
 }
 
 impl Stacks {
-    /// A tree of at most `most_nodes` nodes, about 24 bytes each.
+    /// A tree of at most `most_nodes` nodes, about 24 bytes each, and 25 more for each whole stack.
     pub fn new(most_nodes: usize) -> Self {
         let root = |i| Node { parent: StackHandle(i as u32), address: Address(0) };
         Stacks {
             nodes: (0..OUTERS.len()).map(root).collect(),
             index: HashTable::new(),
+            whole: HashMap::new(),
             hasher: DefaultHashBuilder::default(),
+            other_hasher: DefaultHashBuilder::default(),
             most_nodes: most_nodes.max(OUTERS.len()),
             not_kept: 0,
         }
@@ -60,6 +66,12 @@ impl Stacks {
 
     /// The handle of a stack, given leaf first. When the tree is full the stack becomes `NotKept`, which is counted.
     pub fn intern(&mut self, frames: &[Address], outer: Outer) -> StackHandle {
+        let hashes =
+            [&self.hasher, &self.other_hasher].map(|hasher| hasher.hash_one((outer, frames)));
+        let whole = hashes.into();
+        if let Some(handle) = self.whole.get(&whole) {
+            return *handle;
+        }
         let mut handle = Self::root(outer);
         for address in frames.iter().rev() {
             if let Some(child) = self.child(handle, *address) {
@@ -69,6 +81,7 @@ impl Stacks {
                 return Self::root(Outer::NotKept);
             }
         }
+        self.whole.insert(whole, handle);
         handle
     }
 

@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     os::{fd::AsRawFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use blazesym::{
@@ -28,7 +29,7 @@ const DEBUG_DIRECTORY: &str = "usr/lib/debug";
 const MOST_PERF_MAP_BYTES: u64 = 256 << 20;
 
 /// Frames of every distinct address, inlined functions first.
-pub type Symbols = HashMap<Address, Vec<Frame>>;
+pub type Symbols = HashMap<Address, Vec<Arc<Frame>>>;
 
 /// Resolves return addresses. The address looked up is one less, which lies inside the call.
 pub fn symbolize(modules: &Modules, pid: Pid, proc_root: &Path, addresses: &[Address]) -> Symbols {
@@ -234,16 +235,16 @@ fn debug_file(build_id: &str, pid: Pid, proc_root: &Path) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-fn frames(sym: &Sym<'_>, module: &str, stated: u64) -> Vec<Frame> {
+fn frames(sym: &Sym<'_>, module: &str, stated: u64) -> Vec<Arc<Frame>> {
     let location = |info: Option<&blazesym::symbolize::CodeInfo<'_>>| {
         let file = info.map(|info| info.to_path().display().to_string());
         (file, info.and_then(|info| info.line))
     };
     // blazesym nests from the outside in; a stack is read from the leaf.
-    let mut frames: Vec<Frame> = Vec::with_capacity(1 + sym.inlined.len());
+    let mut frames: Vec<Arc<Frame>> = Vec::with_capacity(1 + sym.inlined.len());
     for inlined in sym.inlined.iter().rev() {
         let (file, line) = location(inlined.code_info.as_ref());
-        frames.push(Frame {
+        frames.push(Arc::new(Frame {
             function: Some(demangled(&inlined.name)),
             module: Some(module.to_owned()),
             file,
@@ -251,10 +252,10 @@ fn frames(sym: &Sym<'_>, module: &str, stated: u64) -> Vec<Frame> {
             inlined: true,
             address: stated,
             reason: None,
-        });
+        }));
     }
     let (file, line) = location(sym.code_info.as_deref());
-    frames.push(Frame {
+    frames.push(Arc::new(Frame {
         function: Some(demangled(&sym.name)),
         module: Some(module.to_owned()),
         file,
@@ -262,7 +263,7 @@ fn frames(sym: &Sym<'_>, module: &str, stated: u64) -> Vec<Frame> {
         inlined: false,
         address: stated,
         reason: None,
-    });
+    }));
     frames
 }
 
@@ -276,8 +277,8 @@ fn demangled(name: &str) -> String {
     cpp.unwrap_or_else(|| name.to_owned())
 }
 
-fn unknown(module: Option<String>, address: u64, reason: String) -> Frame {
-    Frame { module, address, reason: Some(reason), ..Frame::default() }
+fn unknown(module: Option<String>, address: u64, reason: String) -> Arc<Frame> {
+    Arc::new(Frame { module, address, reason: Some(reason), ..Frame::default() })
 }
 
 fn name_of(path: &Path) -> String {

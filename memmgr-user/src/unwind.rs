@@ -1,11 +1,15 @@
 //! Copied stacks → return addresses, by the unwind tables of the mapped files (framehop).
 
+mod steps;
+
 use std::collections::HashSet;
 
 use framehop::{
-    ExplicitModuleSectionInfo, Module as UnwindModule, Unwinder as _,
+    Error, ExplicitModuleSectionInfo, FrameAddress, Module as UnwindModule, Unwinder as _,
     x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64},
 };
+
+use steps::Steps;
 
 use crate::{decode::CopiedStack, modules::Modules, stacks::Outer, units::Address};
 
@@ -22,6 +26,7 @@ const MOST_FRAMES: usize = 512;
 pub struct Unwinder {
     unwinder: UnwinderX86_64<Vec<u8>>,
     cache: CacheX86_64,
+    steps: Steps,
     known: HashSet<u64>,
     frames: Vec<Address>,
 }
@@ -29,6 +34,9 @@ pub struct Unwinder {
 impl Unwinder {
     /// Takes in ranges that are new or changed (see [`Modules::update`]).
     pub fn add(&mut self, modules: &Modules, changed: &[u64]) {
+        if !changed.is_empty() {
+            self.steps.clear();
+        }
         for &start in changed {
             if !self.known.insert(start) {
                 self.unwinder.remove_module(start);
@@ -73,20 +81,23 @@ impl Unwinder {
             let bytes = stack.bytes.get(at..at.checked_add(8).ok_or(())?).ok_or(())?;
             Ok(u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
         };
-        let registers = UnwindRegsX86_64::new(stack.ip.0, stack.sp.0, stack.bp.0);
-        let mut frames =
-            self.unwinder.iter_frames(stack.ip.0, registers, &mut self.cache, &mut read);
+        let mut registers = UnwindRegsX86_64::new(stack.ip.0, stack.sp.0, stack.bp.0);
+        let mut address = FrameAddress::from_instruction_pointer(stack.ip.0);
         self.frames.clear();
         let outer = loop {
-            match frames.next() {
-                Ok(Some(_)) if self.frames.len() == MOST_FRAMES => break Outer::Cut,
-                // What lies beyond the trampoline can only be guessed.
-                Ok(Some(frame)) if frame.address() >= TRAMPOLINES => break Outer::Cut,
-                Ok(Some(frame)) => self.frames.push(Address(frame.address())),
-                // A null return address is how a thread's first frame looks where the tables do not mark it.
-                Ok(None) | Err(framehop::Error::ReturnAddressIsNull) => break Outer::Whole,
-                Err(_) => break Outer::Cut,
+            // What lies beyond the trampoline can only be guessed.
+            if self.frames.len() == MOST_FRAMES || address.address() >= TRAMPOLINES {
+                break Outer::Cut;
             }
+            self.frames.push(Address(address.address()));
+            let (unwinder, cache) = (&self.unwinder, &mut self.cache);
+            let next = self.steps.unwind(unwinder, cache, address, &mut registers, &mut read);
+            address = match next.map(|next| next.map(FrameAddress::from_return_address)) {
+                Ok(Some(Some(next))) => next,
+                // A null return address is how a thread's first frame looks where the tables do not mark it.
+                Ok(None | Some(None)) | Err(Error::ReturnAddressIsNull) => break Outer::Whole,
+                Err(_) => break Outer::Cut,
+            };
         };
         (&self.frames, outer)
     }

@@ -169,7 +169,7 @@ fn run(script: &str, interval: u64, lost: &[(Counter, u64)]) -> (Report, bool) {
     let documents = ending::running(&standing, "2026-01-01T00:00:00Z".into(), LastLook::default());
     let symbols = collector.stacks.addresses().into_iter().map(|address| {
         let function = Some(format!("f{:x}", address.0));
-        (address, vec![Frame { function, module: Some("prog".into()), ..Frame::default() }])
+        (address, vec![Frame { function, module: Some("prog".into()), ..Frame::default() }.into()])
     });
     let frames: Vec<_> = symbols.collect();
     let point = TimelinePoint { t_s: end.seconds_since(began), ..TimelinePoint::default() };

@@ -28,7 +28,7 @@ fn report(stacks: &[(u64, &[&str])]) -> Report {
             live_count: 1,
             frames: functions
                 .iter()
-                .map(|name| Frame { function: Some((*name).to_owned()), ..Frame::default() })
+                .map(|name| Frame { function: Some((*name).to_owned()), ..Frame::default() }.into())
                 .collect(),
             ..Stack::default()
         });

@@ -1,6 +1,6 @@
 //! The files that memmgr writes for other tools, opened by those tools: their figures are ours.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
+use std::{collections::BTreeMap, fs, path::PathBuf, process::Command, sync::Arc};
 
 use memmgr::report::{
     Capture, Frame, Module, Report, SCHEMA, SizeClass, Stack, Target, TimelinePoint, Totals,
@@ -40,7 +40,7 @@ fn stack(id: u32, live: (u64, u64), alloc: (u64, u64), leaf_first: Vec<Frame>) -
         live_bytes: live.1,
         alloc_count: alloc.0,
         alloc_bytes: alloc.1,
-        frames: leaf_first,
+        frames: leaf_first.into_iter().map(Arc::new).collect(),
         ..Stack::default()
     }
 }
@@ -166,7 +166,7 @@ fn run(command: &mut Command) -> String {
 fn by_function(report: &Report, of: Figure) -> BTreeMap<String, (u64, u64)> {
     let mut figures: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for stack in report.stacks.iter().filter(|stack| of(stack) > 0) {
-        let mut names: Vec<String> = stack.frames.iter().map(shown).collect();
+        let mut names: Vec<String> = stack.frames.iter().map(|frame| shown(frame)).collect();
         names.extend(stack.cut.iter().map(|cut| format!("[{cut}]")));
         for (i, name) in names.into_iter().enumerate() {
             let (own, total) = figures.entry(name).or_default();

@@ -49,7 +49,7 @@ fn stack(i: u32, depth: u32) -> Stack {
         alloc_count: 1000 + u64::from(i),
         alloc_bytes: live_bytes + 1_000_000,
         age_s: Some(Age { min: 0.5, median: 5.0, max: 9.5 }),
-        frames: (0..depth).map(|level| frame(&function(level), "/usr/bin/server")).collect(),
+        frames: (0..depth).map(|level| frame(&function(level), "/usr/bin/server").into()).collect(),
         ..Stack::default()
     }
 }
@@ -76,7 +76,7 @@ fn report(stacks: u32, depth: u32) -> Report {
             .to_vec(),
         ..Lifetime::default()
     });
-    stacks[2].frames[1] = frame(EVIL, EVIL);
+    stacks[2].frames[1] = frame(EVIL, EVIL).into();
     let live_bytes = stacks.iter().map(|stack| stack.live_bytes).sum();
     Report {
         schema: SCHEMA.to_owned(),

@@ -1,6 +1,6 @@
 //! What `--fail-on` and `--suppress` do to a report that has a leak. Needs no privileges.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, sync::Arc};
 
 use memmgr::report::{Finding, Frame, Growth, Lifetime, Report, SCHEMA, Stack};
 use memmgr_tests::capture::binary;
@@ -29,6 +29,7 @@ fn leaking() -> Report {
         alloc_count: WINDOWS,
         frames: ["malloc", "open_session", "main"]
             .map(|name| Frame { function: Some(name.to_owned()), ..Frame::default() })
+            .map(Arc::new)
             .to_vec(),
         growth: Some(Growth {
             shape: "linear".to_owned(),

@@ -17,7 +17,7 @@ use memmgr::{
     progress,
     recording::{Ending, Query, Recorder, Recording},
     report::{Finding, Report, account::Standing, build::build, ending, last_look::LastLook},
-    sink::{Class, Format, leaks_table, render},
+    sink::{Class, Format, leaks_table, render, write},
     source::roots::Roots,
     symbolize::{Symbols, symbolize},
     units::{Pid, human_bytes},
@@ -61,7 +61,7 @@ pub fn run(job: &Job, show: Show) -> anyhow::Result<()> {
     destinations.write(
         &job.render,
         Class::main_of(&report),
-        |format, options| render(format, &report, options),
+        |format, options, out| write(format, &report, options, out),
         |options| match show {
             Show::Report => render(Format::Text, &report, options),
             Show::FlameGraph | Show::Leaks => Ok(leaks_table(&report, options).into_bytes()),
@@ -130,8 +130,8 @@ pub fn record(
     until: Until,
     go: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<Recording> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+    // One thread: with a second one for timers every drain would be a wake-up of both.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("memmgr's threads could not be started")?;
@@ -160,7 +160,8 @@ async fn follow(
     go: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<(Captured, Target)> {
     let (pulse, pulses) = watch::channel(Pulse::default());
-    let shown = tokio::spawn(progress::show(pulses, plan.duration));
+    let shown =
+        progress::start(pulses, plan.duration).context("memmgr's threads could not be started")?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
@@ -180,7 +181,7 @@ async fn follow(
     let captured =
         pipeline::run(roots, plan, session, recorder, &pulse, counting, interrupted).await;
     drop(pulse);
-    shown.await.context("the progress line failed")?;
+    shown.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     gone?;
     Ok(captured?)
 }

@@ -14,7 +14,7 @@ use memmgr::{
     capture::{CapturePlan, Selection, StackOption},
     judge::Suppressions,
     output::Output,
-    sink::{Format, RenderOptions, leaks_table, render},
+    sink::{Format, RenderOptions, leaks_table, write},
     units::Pid,
 };
 
@@ -54,7 +54,7 @@ pub fn run(options: &Demo) -> anyhow::Result<()> {
     drop(program);
     let options = RenderOptions::default();
     for (output, (_, format)) in opened.into_iter().zip(&outputs) {
-        output.commit(&render(*format, &report, &options)?)?;
+        output.commit_with(|out| write(*format, &report, &options, out))?;
     }
     let shown = RenderOptions {
         color: stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),

@@ -28,7 +28,7 @@ pub fn run(comparison: &Comparison) -> anyhow::Result<()> {
     destinations.write(
         flags,
         Class::main_of(&after),
-        |format, options| render_diff(format, &diff, options, widths),
+        |format, options, out| Ok(out.write_all(&render_diff(format, &diff, options, widths)?)?),
         |options| render_diff(Format::Text, &diff, options, widths),
     )
 }

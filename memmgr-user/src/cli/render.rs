@@ -1,7 +1,7 @@
 //! Where results go: files by `-o`, the rest to stdout. The same for everything that can be rendered.
 
 use std::{
-    io::{IsTerminal, stdout},
+    io::{IsTerminal, Write, stdout},
     path::{Path, PathBuf},
 };
 
@@ -62,7 +62,7 @@ impl Destinations {
         self,
         flags: &RenderFlags,
         main: Class,
-        render: impl Fn(Format, &RenderOptions) -> anyhow::Result<Vec<u8>>,
+        render: impl Fn(Format, &RenderOptions, &mut dyn Write) -> anyhow::Result<()>,
         shown: impl Fn(&RenderOptions) -> anyhow::Result<Vec<u8>>,
     ) -> anyhow::Result<()> {
         let terminal = stdout().is_terminal();
@@ -76,7 +76,7 @@ impl Destinations {
         let filed = !self.files.is_empty();
         for (path, format, output) in self.files {
             let on_stdout = output.is_stdout();
-            output.commit(&render(format, &options)?)?;
+            output.commit_with(|out| render(format, &options, out))?;
             if !on_stdout {
                 eprintln!("memmgr: wrote {}", Safe::bytes(path.as_os_str().as_encoded_bytes()));
             }
@@ -89,14 +89,14 @@ impl Destinations {
             width: terminal.then(terminal_width).flatten(),
             ..options
         };
-        let bytes = match (flags.json, flags.format) {
-            (true, _) => render(Format::Json, &on_terminal)?,
+        let stdout = Output::open(Path::new("-"), false)?;
+        let format = if flags.json { Some(Format::Json) } else { flags.format };
+        match format {
             // The format was that of the files.
-            (_, Some(_)) if filed => return Ok(()),
-            (_, Some(format)) => render(format, &on_terminal)?,
-            (_, None) => shown(&on_terminal)?,
-        };
-        Ok(Output::open(Path::new("-"), false)?.commit(&bytes)?)
+            Some(_) if filed && !flags.json => Ok(()),
+            Some(format) => stdout.commit_with(|out| render(format, &on_terminal, out)),
+            None => stdout.commit(&shown(&on_terminal)?),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Stacks matched across two reports.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +71,7 @@ pub struct StackChange {
     pub within_noise: bool,
     /// The frames, leaf first, as the second report has them, or else the first. Where stacks of one report
     /// became one here, frames whose lines differ have no line.
-    pub frames: Vec<Frame>,
+    pub frames: Vec<Arc<Frame>>,
     /// Why the stack is not whole: `truncated`, `missing`.
     pub cut: Option<String>,
 }
@@ -94,7 +94,7 @@ struct Pair {
 struct One {
     figures: Figures<u64>,
     estimate: Estimate,
-    frames: Option<Vec<Frame>>,
+    frames: Option<Vec<Arc<Frame>>>,
 }
 
 impl One {
@@ -114,7 +114,7 @@ impl One {
             Some(frames) => {
                 for (mine, other) in frames.iter_mut().zip(&stack.frames) {
                     if (&mine.file, mine.line) != (&other.file, other.line) {
-                        mine.line = None;
+                        Arc::make_mut(mine).line = None;
                     }
                 }
             }

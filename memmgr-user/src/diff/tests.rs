@@ -1,5 +1,7 @@
 //! Tests of `diff`.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -24,7 +26,7 @@ fn stack(live_bytes: u64, leaf_first: &[&str]) -> Stack {
         live_samples: live_bytes.div_ceil(100),
         alloc_bytes: live_bytes * 2,
         alloc_count: live_bytes.div_ceil(50),
-        frames: leaf_first.iter().map(|name| frame(name)).collect(),
+        frames: leaf_first.iter().map(|name| Arc::new(frame(name))).collect(),
         ..Stack::default()
     }
 }
@@ -93,7 +95,7 @@ fn classes_and_cut_stacks_are_others() {
 #[test]
 fn stacks_that_differ_by_address_or_line_become_one() {
     let at = |line, address| Stack {
-        frames: vec![Frame { line: Some(line), address, ..frame("a") }],
+        frames: vec![Frame { line: Some(line), address, ..frame("a") }.into()],
         ..stack(10, &[])
     };
     let compared = diff(&report(vec![at(1, 0x10), at(2, 0x20)]), &report(vec![at(3, 0x55)]), None);
@@ -106,7 +108,9 @@ fn stacks_that_differ_by_address_or_line_become_one() {
 #[test]
 fn code_without_a_name_is_known_by_its_place() {
     let at = |module: Option<&str>, address| Stack {
-        frames: vec![Frame { module: module.map(str::to_owned), address, ..Frame::default() }],
+        frames: vec![
+            Frame { module: module.map(str::to_owned), address, ..Frame::default() }.into(),
+        ],
         ..stack(10, &[])
     };
     for (before, after, rows) in [

@@ -1,5 +1,7 @@
 //! Which function of a stack to look at: the first one that is neither an allocator nor a runtime library.
 
+use std::sync::Arc;
+
 use crate::report::{Frame, Stack};
 
 /// Libraries whose functions allocate for their callers.
@@ -159,6 +161,7 @@ pub fn subject(stack: &Stack) -> Option<&Frame> {
         (_, Some(named)) => Some(named),
         (_, None) => named.next_back(),
     }
+    .map(Arc::as_ref)
 }
 
 /// What to call the function of a frame: its name, else the file and where in it.
@@ -238,7 +241,8 @@ mod tests {
                 ..Frame::default()
             }
         };
-        let stack = Stack { frames: frames.iter().map(frame).collect(), ..Stack::default() };
+        let stack =
+            Stack { frames: frames.iter().map(frame).map(Arc::new).collect(), ..Stack::default() };
         assert_eq!(subject(&stack).and_then(|frame| frame.function.as_deref()), expected);
     }
 
@@ -266,8 +270,8 @@ mod tests {
             (vec![("", "/usr/bin/service"), ("main", "/usr/bin/service")], "main"),
         ] {
             let frames =
-                frames.into_iter().map(|(function, module)| frame(function, module)).collect();
-            let stack = Stack { frames, ..Stack::default() };
+                frames.into_iter().map(|(function, module)| Arc::new(frame(function, module)));
+            let stack = Stack { frames: frames.collect(), ..Stack::default() };
             assert_eq!(subject(&stack).map(name_of).as_deref(), Some(expected));
         }
     }
@@ -281,8 +285,9 @@ mod tests {
                     file: Some(file.into()),
                     inlined: true,
                     ..Frame::default()
-                },
-                Frame { function: Some("read_line".into()), ..Frame::default() },
+                }
+                .into(),
+                Frame { function: Some("read_line".into()), ..Frame::default() }.into(),
             ],
             ..Stack::default()
         };

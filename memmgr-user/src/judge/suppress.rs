@@ -141,7 +141,8 @@ mod tests {
         ] {
             let parsed = Suppressions::parse(&format!("leak:{pattern}")).unwrap();
             let frame = Frame { function: Some(name.to_owned()), ..Frame::default() };
-            let stack = Stack { frames: vec![Frame::default(), frame], ..Stack::default() };
+            let stack =
+                Stack { frames: vec![Frame::default().into(), frame.into()], ..Stack::default() };
             assert_eq!(parsed.matches(&stack).is_some(), expected, "{pattern} on {name}");
         }
     }
@@ -157,7 +158,7 @@ mod tests {
             (Frame { function: some("evict_one"), ..Frame::default() }, some("evict")),
             (Frame { function: some("main"), ..Frame::default() }, None),
         ] {
-            let stack = Stack { frames: vec![frame], ..Stack::default() };
+            let stack = Stack { frames: vec![frame.into()], ..Stack::default() };
             assert_eq!(parsed.matches(&stack), expected.as_deref());
         }
         assert_eq!(parsed.patterns().count(), 4);

@@ -41,7 +41,7 @@ fn add(report: &mut Report, class: &str, frames: &[&str], program: &Program) {
         alloc_count: sum(&history.alloc_count),
         alloc_bytes: sum(&history.alloc_bytes),
         age_s: oldest.map(|max| crate::report::Age { min: 0.0, median: max / 2.0, max }),
-        frames: frames.iter().map(|text| frame(text)).collect(),
+        frames: frames.iter().map(|text| frame(text).into()).collect(),
         growth: Some(growth(&windows, &history)),
         lifetime: Some(lifetime(&windows, &history)),
         ..Stack::default()

@@ -161,7 +161,7 @@ pub(super) fn watched(habits: &[Habit], watch: Watch, seed: u64) -> Report {
         .map(|stack| {
             let function = Some(format!("stack_{stack}"));
             let module = Some("/usr/bin/app".to_owned());
-            (Address(stack + 1), vec![Frame { function, module, ..Frame::default() }])
+            (Address(stack + 1), vec![Frame { function, module, ..Frame::default() }.into()])
         })
         .collect();
     let mut report = build(&recorded, &symbols, Filter::default());

@@ -46,7 +46,7 @@ fn a_committed_file_is_whole_and_private() {
             if force {
                 fs::write(&path, "old").unwrap();
             }
-            pending.commit(b"bytes").unwrap();
+            Output(Place::File(pending)).commit(b"bytes").unwrap();
             assert_eq!(fs::read(&path).unwrap(), b"bytes");
             assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
             assert_eq!(names(dir.path()), ["out.svg"]);
@@ -125,13 +125,18 @@ fn only_regular_files_are_replaced() {
     }
 }
 
+/// What is wrong with a place when something is to be written there.
+fn refusal(output: Output) -> OutputError {
+    output.commit(b"new").unwrap_err().downcast().unwrap()
+}
+
 #[test]
 fn a_place_taken_meanwhile_is_not_lost() {
     let dir = directory();
     let path = dir.path().join("out");
     let output = Output::open(&path, false).unwrap();
     fs::write(&path, "somebody else's").unwrap();
-    assert!(matches!(output.commit(b"new"), Err(OutputError::Exists(_))));
+    assert!(matches!(refusal(output), OutputError::Exists(_)));
     assert_eq!(fs::read(&path).unwrap(), b"somebody else's");
     assert_eq!(names(dir.path()), ["out"]);
 }
@@ -144,7 +149,7 @@ fn a_link_planted_meanwhile_is_not_followed() {
         fs::write(dir.path().join("precious"), "precious").unwrap();
         let output = Output::open(&path, force).unwrap();
         symlink("precious", &path).unwrap();
-        assert!(matches!(output.commit(b"new"), Err(OutputError::Symlink(_))));
+        assert!(matches!(refusal(output), OutputError::Symlink(_)));
         assert_eq!(fs::read(dir.path().join("precious")).unwrap(), b"precious");
         assert_eq!(names(dir.path()), ["out", "precious"]);
     }
@@ -234,8 +239,14 @@ fn long_names_leave_room_for_the_temporary_one() {
 fn a_reader_that_left_is_no_error_and_a_full_device_is_one() {
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     drop(reader);
-    write_stream(&mut File::from(writer), b"bytes").unwrap();
+    write_stream(&mut File::from(writer), |out| Ok(out.write_all(b"bytes")?)).unwrap();
     let mut full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    assert_eq!(write_stream(&mut full, b"bytes").unwrap_err().kind(), io::ErrorKind::StorageFull);
+    let error = write_stream(&mut full, |out| Ok(out.write_all(b"bytes")?)).unwrap_err();
+    let Some(OutputError::Write(_, error)) = error.downcast_ref() else { panic!("{error}") };
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    // What is not the fault of the place stays what it is.
+    let mut place = Vec::new();
+    let error = write_stream(&mut place, |_| anyhow::bail!("no such figures")).unwrap_err();
+    assert_eq!(error.to_string(), "no such figures");
     assert!(Output::open(Path::new("-"), false).unwrap().is_stdout());
 }

@@ -20,6 +20,8 @@ mod stacks;
 mod store;
 mod write;
 
+use std::sync::Arc;
+
 use crate::{
     aggregate::Interval,
     report::{
@@ -125,7 +127,7 @@ pub struct Ending {
     /// Everything that is not by stack, for good.
     pub documents: Documents,
     /// The frames of every address.
-    pub frames: Vec<(Address, Vec<Frame>)>,
+    pub frames: Vec<(Address, Vec<Arc<Frame>>)>,
 }
 
 /// The class of this name.

@@ -1,5 +1,7 @@
 //! Reading: the figures of a recording at one moment, or between two.
 
+use std::sync::Arc;
+
 use hashbrown::{HashMap, HashSet};
 
 use super::{
@@ -61,7 +63,7 @@ pub struct Recorded {
     /// The files with code.
     pub modules: Vec<ModuleRecord>,
     /// What is known about every address.
-    pub frames: HashMap<Address, Vec<Frame>>,
+    pub frames: HashMap<Address, Vec<Arc<Frame>>>,
     /// Where the others are.
     pub unresolved: Vec<Location>,
     stacks: Vec<StackRecord>,

@@ -1,5 +1,7 @@
 //! The rows of a recording, table by table.
 
+use std::sync::Arc;
+
 use hashbrown::{HashMap, HashSet};
 
 use rusqlite::OptionalExtension;
@@ -115,12 +117,12 @@ impl Recording {
         rows.collect()
     }
 
-    pub(super) fn frames(&self) -> rusqlite::Result<HashMap<Address, Vec<Frame>>> {
+    pub(super) fn frames(&self) -> rusqlite::Result<HashMap<Address, Vec<Arc<Frame>>>> {
         let mut select = self.connection.prepare(
             "SELECT address, function, module, file, line, inlined, stated, reason
              FROM frame ORDER BY address, depth",
         )?;
-        let mut frames: HashMap<Address, Vec<Frame>> = HashMap::default();
+        let mut frames: HashMap<Address, Vec<Arc<Frame>>> = HashMap::default();
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
             let frame = Frame {
@@ -132,14 +134,14 @@ impl Recording {
                 address: row.get::<_, i64>(6)? as u64,
                 reason: row.get(7)?,
             };
-            frames.entry(Address(row.get::<_, i64>(0)? as u64)).or_default().push(frame);
+            frames.entry(Address(row.get::<_, i64>(0)? as u64)).or_default().push(Arc::new(frame));
         }
         Ok(frames)
     }
 
     pub(super) fn unresolved(
         &self,
-        frames: &HashMap<Address, Vec<Frame>>,
+        frames: &HashMap<Address, Vec<Arc<Frame>>>,
     ) -> rusqlite::Result<Vec<Location>> {
         let mut select =
             self.connection.prepare("SELECT address, module, stated, reason FROM location")?;

@@ -186,7 +186,8 @@ fn a_file_holds_what_was_written_and_is_one_file_at_the_end() {
     assert!(!running.ended);
     drop(reader);
     let frame = Frame { function: Some("main".into()), ..Frame::default() };
-    let ending = Ending { frames: vec![(Address(0x10), vec![frame.clone()])], ..Ending::default() };
+    let ending =
+        Ending { frames: vec![(Address(0x10), vec![frame.clone().into()])], ..Ending::default() };
     recording.finish(&ending).unwrap();
     drop(recording);
     let names: Vec<_> = std::fs::read_dir(directory.path())
@@ -196,7 +197,7 @@ fn a_file_holds_what_was_written_and_is_one_file_at_the_end() {
     assert_eq!(names, ["r.db"]);
     let whole = Recording::open(&path).unwrap().read(&Query::default()).unwrap();
     assert!(whole.ended);
-    assert_eq!(whole.frames[&Address(0x10)], [frame]);
+    assert_eq!(whole.frames[&Address(0x10)], [frame.into()]);
     // The tables for people say the same.
     let recording = Recording::open(&path).unwrap();
     let live: f64 = recording

@@ -13,6 +13,8 @@ pub mod reconcile;
 mod shares;
 mod verdict;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::track::Class;
@@ -379,8 +381,8 @@ pub struct Stack {
     pub alloc_bytes_error: u64,
     /// How old the outstanding blocks are; absent when none is outstanding.
     pub age_s: Option<Age>,
-    /// The frames, leaf first.
-    pub frames: Vec<Frame>,
+    /// The frames, leaf first. Many stacks share them.
+    pub frames: Vec<Arc<Frame>>,
     /// Why the stack is not whole: `truncated`, `missing`; absent when it reaches the start of its thread.
     pub cut: Option<String>,
     /// The finding about this stack, by its index in `findings`.

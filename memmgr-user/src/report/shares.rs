@@ -190,7 +190,7 @@ mod tests {
             class: class.into(),
             live_bytes,
             alloc_bytes: live_bytes * 2,
-            frames: names.iter().map(|name| frame(name)).collect(),
+            frames: names.iter().map(|name| frame(name).into()).collect(),
             ..Stack::default()
         };
         let stacks = [

@@ -37,7 +37,7 @@ pub fn render_diff(
     )]
     match format {
         Format::Text => Ok(text::diff::render(diff, options).into_bytes()),
-        Format::Json => Ok(json::safe(&serde_json::to_string_pretty(diff)?)),
+        Format::Json => json::render(diff),
         Format::Svg => svg::diff::render(diff, options, widths),
         other => anyhow::bail!("a comparison cannot be written as {other}; take text, json or svg"),
     }

@@ -3,6 +3,8 @@
 mod growing;
 mod judged;
 
+use std::sync::Arc;
+
 use crate::report::{
     Accounting, Age, Allocator, Capture, Cgroup, Collector, Finding, Frame, Function, Host, Loss,
     NotCovered, Overhead, Pressure, PressureLine, ProbedFunction, Process, Reconciliation, Report,
@@ -87,7 +89,7 @@ fn stack(id: u32, class: &str, live: (u64, u64), alloc: (u64, u64), frames: Vec<
         alloc_bytes: alloc.1,
         live_bytes_error: if matches!(class, "heap" | "resident") { error(live) } else { 0 },
         age_s: (live.0 > 0).then_some(Age { min: 0.02, median: 14.5, max: 29.75 }),
-        frames,
+        frames: frames.into_iter().map(Arc::new).collect(),
         ..Stack::default()
     }
 }

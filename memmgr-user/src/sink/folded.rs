@@ -81,7 +81,7 @@ mod tests {
             live_count: 1,
             alloc_bytes: live_bytes * 2,
             alloc_count: 2,
-            frames: leaf_first.iter().map(|function| fixture::frame(function)).collect(),
+            frames: leaf_first.iter().map(|function| fixture::frame(function).into()).collect(),
             ..Stack::default()
         }
     }
@@ -133,13 +133,10 @@ mod tests {
     #[test]
     fn inlined_and_unknown_frames() {
         let mut odd = stack("heap", 1, &["in", "out"]);
-        odd.frames[0].inlined = true;
-        odd.frames.push(Frame {
-            module: Some("/usr/lib/libx.so".into()),
-            address: 0x1f2e,
-            ..Frame::default()
-        });
-        odd.frames.push(Frame { address: 0x7f00_dead_beef, ..Frame::default() });
+        odd.frames[0] = Frame { inlined: true, ..fixture::frame("in") }.into();
+        let module = Some("/usr/lib/libx.so".into());
+        odd.frames.push(Frame { module, address: 0x1f2e, ..Frame::default() }.into());
+        odd.frames.push(Frame { address: 0x7f00_dead_beef, ..Frame::default() }.into());
         check(
             vec![odd],
             Metric::InuseSpace,

@@ -1,6 +1,6 @@
 //! What the formats agree on about frames: their names, and the mark of a stack that is not whole.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use super::words;
 use crate::escape::Safe;
@@ -42,7 +42,7 @@ pub(super) fn name(frame: &Frame) -> Cow<'_, str> {
 
 /// The frames of each return address, leaf first: functions that were inlined there, innermost
 /// first, and at the end the one that holds the code.
-pub(super) fn calls(stack: &Stack) -> impl DoubleEndedIterator<Item = &[Frame]> {
+pub(super) fn calls(stack: &Stack) -> impl DoubleEndedIterator<Item = &[Arc<Frame>]> {
     stack.frames.split_inclusive(|frame| !frame.inlined)
 }
 
@@ -61,14 +61,14 @@ mod tests {
 
     #[test]
     fn inlined_functions_share_the_call_of_the_one_that_holds_them() {
-        let frame = |name: &str, inlined| Frame { inlined, ..fixture::frame(name) };
+        let frame = |name: &str, inlined| Arc::new(Frame { inlined, ..fixture::frame(name) });
         let frames =
             vec![frame("a", true), frame("b", true), frame("c", false), frame("d", false), {
                 frame("e", true)
             }];
         let stack = Stack { frames, ..Stack::default() };
         let names: Vec<Vec<Cow<'_, str>>> =
-            calls(&stack).map(|call| call.iter().map(name).collect()).collect();
+            calls(&stack).map(|call| call.iter().map(|frame| name(frame)).collect()).collect();
         assert_eq!(names, [vec!["a", "b", "c"], vec!["d"], vec!["e"]]);
         assert_eq!(calls(&Stack::default()).count(), 0);
     }

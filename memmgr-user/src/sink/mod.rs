@@ -20,6 +20,7 @@ mod text;
 mod words;
 
 use std::fmt;
+use std::io::Write;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -281,6 +282,23 @@ impl Default for RenderOptions {
             color: false,
             width: None,
         }
+    }
+}
+
+/// Writes a report in a format to a place.
+///
+/// # Errors
+/// As those of [`render`], and when it cannot be written there.
+pub fn write(
+    format: Format,
+    report: &Report,
+    options: &RenderOptions,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    match format {
+        // It may not fit into memory twice.
+        Format::Json => json::write(report, out),
+        _ => Ok(out.write_all(&render(format, report, options)?)?),
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) fn render(report: &Report, options: &RenderOptions) -> anyhow::Result
         shared: Shared { frames: functions },
         profiles: metrics.map(|metric| profile(metric, &samples)).into(),
     };
-    Ok(json::safe(&serde_json::to_string(&file)?))
+    json::render_compact(&file)
 }
 
 fn profile<'a>(metric: Metric, samples: &'a [(Vec<usize>, &Stack)]) -> Profile<'a> {
@@ -102,7 +102,7 @@ fn profile<'a>(metric: Metric, samples: &'a [(Vec<usize>, &Stack)]) -> Profile<'
 
 fn root_first(stack: &Stack) -> Vec<Function<'_>> {
     let cut = frames::cut(stack).map(|name| Function { name, file: None });
-    cut.into_iter().chain(stack.frames.iter().rev().map(function)).collect()
+    cut.into_iter().chain(stack.frames.iter().rev().map(|frame| function(frame))).collect()
 }
 
 fn function(frame: &Frame) -> Function<'_> {

@@ -274,7 +274,7 @@ mod tests {
                 stacks: vec![Stack {
                     class: "heap".into(),
                     live_bytes: 5,
-                    frames: vec![fixture::frame(name)],
+                    frames: vec![fixture::frame(name).into()],
                     ..Stack::default()
                 }],
                 ..Report::default()
@@ -295,7 +295,7 @@ mod tests {
         let stack = |name: &str| Stack {
             class: "heap".into(),
             live_bytes: u64::MAX,
-            frames: vec![fixture::frame(name)],
+            frames: vec![fixture::frame(name).into()],
             ..Stack::default()
         };
         let report = Report { stacks: vec![stack("a"), stack("b")], ..Report::default() };

@@ -1,6 +1,6 @@
 //! Live heap blocks of one process.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::{Anomalies, Change, Class, Delta, Direction, NewBlock, table::Table};
 use crate::{

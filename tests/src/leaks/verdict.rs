@@ -170,7 +170,7 @@ mod tests {
         };
         let stack = |id, functions: &[Option<&str>]| Stack {
             id,
-            frames: functions.iter().map(|function| frame(*function)).collect(),
+            frames: functions.iter().map(|function| frame(*function).into()).collect(),
             ..Stack::default()
         };
         let stacks = vec![

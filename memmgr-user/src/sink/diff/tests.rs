@@ -1,5 +1,7 @@
 //! Tests of every format of a comparison.
 
+use std::sync::Arc;
+
 use unicode_width::UnicodeWidthStr;
 
 use super::*;
@@ -31,9 +33,8 @@ fn redis() -> Diff {
     after.stacks[1].live_count = 0;
     after.stacks[1].alloc_bytes *= 3;
     after.stacks[2].live_bytes += 4096;
-    let frames =
-        vec![fixture::frame("lua_newstate"), fixture::frame("evalCommand"), fixture::frame("main")];
-    after.stacks[5].frames = frames;
+    let frames = ["lua_newstate", "evalCommand", "main"].map(fixture::frame);
+    after.stacks[5].frames = frames.into_iter().map(Arc::new).collect();
     after.functions[0].total_live_bytes += 17 << 20;
     after.sizes = vec![SizeClass { max_bytes: 1024, live_bytes: 1 << 20, ..SizeClass::default() }];
     let heap = after.stacks.iter().filter(|stack| stack.class == "heap");
@@ -122,7 +123,7 @@ fn colours_show_what_changed_below_each_frame() {
                 .map(|(names, live_bytes)| Stack {
                     class: "heap".to_owned(),
                     live_bytes,
-                    frames: names.iter().map(|name| fixture::frame(name)).collect(),
+                    frames: names.iter().map(|name| fixture::frame(name).into()).collect(),
                     ..Stack::default()
                 })
                 .collect(),
@@ -171,7 +172,7 @@ fn names_that_sort_between_a_caller_and_its_callees_tear_nothing_apart() {
             .map(|(names, bytes)| Stack {
                 class: "heap".to_owned(),
                 live_bytes: bytes * scale,
-                frames: names.iter().map(|name| fixture::frame(name)).collect(),
+                frames: names.iter().map(|name| fixture::frame(name).into()).collect(),
                 ..Stack::default()
             })
             .collect(),
@@ -304,7 +305,7 @@ fn sums_that_no_picture_can_show_are_an_error() {
         stacks: vec![Stack {
             class: "heap".to_owned(),
             live_bytes: u64::MAX,
-            frames: vec![fixture::frame("a")],
+            frames: vec![fixture::frame("a").into()],
             ..Stack::default()
         }],
         ..Report::default()

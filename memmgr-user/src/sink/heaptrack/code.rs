@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use crate::report::{Frame, Stack};
 use crate::sink::frames;
@@ -11,7 +12,7 @@ use crate::sink::frames;
 #[derive(Default)]
 pub(super) struct Code<'a> {
     strings: HashMap<String, usize>,
-    calls: HashMap<&'a [Frame], usize>,
+    calls: HashMap<&'a [Arc<Frame>], usize>,
     notes: HashMap<String, usize>,
     /// By instruction and by the trace of the caller.
     traces: HashMap<(usize, usize), usize>,
@@ -42,7 +43,7 @@ impl<'a> Code<'a> {
     }
 
     /// An instruction: address, module, and then function, file and line, the innermost first.
-    fn call(&mut self, out: &mut impl Write, call: &'a [Frame]) -> io::Result<usize> {
+    fn call(&mut self, out: &mut impl Write, call: &'a [Arc<Frame>]) -> io::Result<usize> {
         if let Some(number) = self.calls.get(call) {
             return Ok(*number);
         }

@@ -81,8 +81,9 @@ fn read(report: &Report, options: &RenderOptions) -> Read {
 fn expected(report: &Report) -> BTreeMap<String, (u64, u64)> {
     let mut stacks: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for stack in Class::Heap.stacks(report) {
-        let names =
-            frames::cut(stack).into_iter().chain(stack.frames.iter().rev().map(frames::name));
+        let names = frames::cut(stack)
+            .into_iter()
+            .chain(stack.frames.iter().rev().map(|frame| frames::name(frame)));
         let line = names.map(|name| frames::one_line(&name)).collect::<Vec<_>>().join(";");
         let sums = stacks.entry(line).or_default();
         *sums = (sums.0 + stack.alloc_count, sums.1 + stack.live_bytes);
@@ -150,7 +151,7 @@ fn many(alloc_count: u64, live_count: u64) -> Report {
         live_bytes: class.live_bytes,
         alloc_count,
         alloc_bytes: class.alloc_bytes,
-        frames: vec![fixture::frame("main")],
+        frames: vec![fixture::frame("main").into()],
         sizes: vec![class],
         ..Stack::default()
     };

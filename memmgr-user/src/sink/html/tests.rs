@@ -164,10 +164,9 @@ fn figures_stand_in_the_data_as_they_are_in_the_report() {
 
 #[test]
 fn stacks_that_begin_alike_cost_little() {
-    let frame = |name: String| Frame {
-        function: Some(name),
-        module: Some("/usr/bin/program".to_owned()),
-        ..Frame::default()
+    let frame = |name: String| {
+        let (function, module) = (Some(name), Some("/usr/bin/program".to_owned()));
+        Frame { function, module, ..Frame::default() }.into()
     };
     let stacks = (0..2000_u32)
         .map(|i| Stack {

@@ -35,7 +35,7 @@ fn stack(live_bytes: u64, leaf_first: &[&str]) -> Stack {
     Stack {
         class: "heap".to_owned(),
         live_bytes,
-        frames: leaf_first.iter().map(|name| fixture::frame(name)).collect(),
+        frames: leaf_first.iter().map(|name| fixture::frame(name).into()).collect(),
         ..Stack::default()
     }
 }

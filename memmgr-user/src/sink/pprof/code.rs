@@ -1,6 +1,7 @@
 //! The tables of a profile: strings, mappings, functions and locations, each of them once.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::proto::{Function, Line, Location, Mapping};
 use crate::report::{Frame, Module, Report};
@@ -50,7 +51,7 @@ pub(super) struct Code<'a> {
     pub(super) functions: Vec<Function>,
     /// The module of each mapping, by the path that frames name.
     modules: HashMap<&'a str, (usize, &'a Module)>,
-    by_call: HashMap<&'a [Frame], u64>,
+    by_call: HashMap<&'a [Arc<Frame>], u64>,
     by_name: HashMap<(i64, i64), u64>,
     /// The location of each function that is none.
     notes: HashMap<u64, u64>,
@@ -93,7 +94,7 @@ impl<'a> Code<'a> {
 
     /// The location of a call: inlined functions and the one that holds them. The report's address
     /// is within the call instruction already, as pprof wants it.
-    pub(super) fn call(&mut self, call: &'a [Frame]) -> u64 {
+    pub(super) fn call(&mut self, call: &'a [Arc<Frame>]) -> u64 {
         if let Some(id) = self.by_call.get(call) {
             return *id;
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
+use std::sync::Arc;
 
 use flate2::read::GzDecoder;
 
@@ -150,9 +151,9 @@ fn an_address_outside_of_its_module_has_no_mapping() {
         address: address.wrapping_sub(module.bias),
         ..fixture::frame("f")
     };
-    let frames = [module.start - 1, module.start, module.end - 1, module.end].map(frame).to_vec();
+    let frames = [module.start - 1, module.start, module.end - 1, module.end].map(frame);
     report.stacks.truncate(1);
-    report.stacks[0].frames = frames;
+    report.stacks[0].frames = frames.map(Arc::new).into();
     let profile = read(&report, &RenderOptions::default());
     let placed: Vec<_> = profile.location.iter().map(|l| (l.mapping_id, l.address)).collect();
     assert_eq!(placed, [(0, 0), (1, module.start), (1, module.end - 1), (0, 0)]);

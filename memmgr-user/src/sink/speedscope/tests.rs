@@ -86,7 +86,7 @@ fn samples_are_root_first_and_neighbours_share_their_path() {
         id,
         class: "heap".to_owned(),
         live_bytes,
-        frames: leaf_first.iter().map(|name| fixture::frame(name)).collect(),
+        frames: leaf_first.iter().map(|name| fixture::frame(name).into()).collect(),
         ..Stack::default()
     };
     let stacks = vec![
@@ -118,7 +118,7 @@ fn lines_do_not_make_another_function() {
     let stack = Stack {
         class: "heap".to_owned(),
         live_bytes: 1,
-        frames: vec![at(1), at(2), other],
+        frames: vec![at(1).into(), at(2).into(), other.into()],
         ..Stack::default()
     };
     let file =

@@ -1,10 +1,12 @@
 //! Tests of `text`.
 
+use std::sync::Arc;
+
 use unicode_width::UnicodeWidthStr;
 
 use super::*;
 use crate::escape::is_hostile;
-use crate::report::{Frame, Stack};
+use crate::report::Stack;
 use crate::sink::{Metric, fixture};
 
 const TERMINAL: RenderOptions = RenderOptions {
@@ -200,13 +202,12 @@ fn modes_and_ends_are_said() {
 
 #[test]
 fn long_stacks_keep_the_leaf_and_count_the_rest() {
-    let frames: Vec<Frame> =
-        ["malloc", "operator new(unsigned long)"].into_iter().map(fixture::frame).collect();
+    let frames = ["malloc", "operator new(unsigned long)"].map(fixture::frame).map(Arc::new);
     let mut stack = Stack {
         class: "heap".to_owned(),
         live_bytes: 1,
         live_count: 1,
-        frames: frames.clone(),
+        frames: frames.to_vec(),
         ..Stack::default()
     };
     let mut report = fixture::redis();
@@ -214,7 +215,7 @@ fn long_stacks_keep_the_leaf_and_count_the_rest() {
     let text = leaks_table(&report, &TERMINAL);
     assert!(text.contains("      malloc\n      operator new(unsigned long)\n"), "{text}");
 
-    stack.frames.extend((0..20).map(|i| fixture::frame(&format!("caller_{i}"))));
+    stack.frames.extend((0..20).map(|i| fixture::frame(&format!("caller_{i}")).into()));
     report.stacks = vec![stack];
     let text = leaks_table(&report, &TERMINAL);
     assert!(

@@ -1,6 +1,5 @@
 //! `leaks`: every case of `workloads/leaks/` captured and judged, as a table of what was right and what was not.
 
-mod lanes;
 mod table;
 
 use std::{fs, path::Path, time::Instant};
@@ -12,6 +11,7 @@ use memmgr_tests::{
 };
 
 use self::table::Row;
+use super::lanes;
 
 /// Captures of light cases at a time: they and their captures mostly wait.
 const LANES: usize = 12;

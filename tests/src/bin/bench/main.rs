@@ -1,25 +1,32 @@
 //! The benches, run by `cargo xtask bench NAME [FILTER]`. Every time is a median of interleaved rounds; what is
 //! judged are ratios within one run, because the machine is not quiet.
 
+mod collector;
 mod cost;
 mod floor;
+mod lanes;
 mod leaks;
 mod mode;
 mod recording;
+mod render;
+mod service;
 mod statistics;
 mod target;
+mod usage;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let argument = |number| std::env::args().nth(number).unwrap_or_default();
     let result = match argument(1).as_str() {
+        "collector" => collector::run(&argument(2)),
         "cost" => cost::run(&argument(2)),
         "leaks" => leaks::run(&argument(2)),
         "recording" => recording::run(),
-        other => {
-            Err(anyhow::anyhow!("there is no bench {other:?}; there are: cost, leaks, recording"))
-        }
+        "render" => render::run(),
+        other => Err(anyhow::anyhow!(
+            "there is no bench {other:?}; there are: collector, cost, leaks, recording, render"
+        )),
     };
     match result {
         Ok(table) => {

@@ -110,7 +110,7 @@ fn write(path: &Path, stacks: u32, intervals: u32, busy: u32) -> Result<()> {
             address: node.address.0,
             ..Frame::default()
         };
-        (node.address, vec![frame])
+        (node.address, vec![frame.into()])
     });
     recording.finish(&Ending { frames: frames.collect(), documents: Documents::default() })?;
     Ok(())
