@@ -11,7 +11,7 @@ pub mod counts_itself;
 pub mod host;
 pub mod kernel_objects;
 pub mod leaks;
-mod lines;
+pub mod lines;
 pub mod program;
 pub mod servers;
 pub mod workload;

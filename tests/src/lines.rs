@@ -2,6 +2,8 @@
 //! test never waits for ever.
 
 use std::{
+    error::Error,
+    fmt,
     io::{BufRead, BufReader, Read},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
@@ -11,14 +13,26 @@ use std::{
 /// Longest wait for one line. Only a hang reaches it: no verdict depends on it.
 const PATIENCE: Duration = Duration::from_mins(5);
 
+/// No line came in this time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silence(pub Duration);
+
+impl fmt::Display for Silence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "nothing was said for {:?}", self.0)
+    }
+}
+
+impl Error for Silence {}
+
 /// Lines as they come.
-pub(crate) struct Lines {
+pub struct Lines {
     receiver: Receiver<String>,
 }
 
 impl Lines {
     /// Starts to read. Bytes that are no UTF-8 are replaced.
-    pub(crate) fn of(pipe: impl Read + Send + 'static) -> Self {
+    pub fn of(pipe: impl Read + Send + 'static) -> Self {
         let (sender, receiver) = channel();
         thread::spawn(move || {
             let mut pipe = BufReader::new(pipe);
@@ -35,16 +49,26 @@ impl Lines {
     }
 
     /// The next line; `None` at the end.
-    pub(crate) fn next(&self) -> Option<String> {
-        match self.receiver.recv_timeout(PATIENCE) {
-            Ok(line) => Some(line),
-            Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("no line came in {PATIENCE:?}"),
+    pub fn next(&self) -> Option<String> {
+        self.within(PATIENCE).unwrap_or_else(|_| panic!("no line came in {PATIENCE:?}"))
+    }
+
+    /// The next line; `None` at the end; an error when none comes in this time.
+    pub fn within(&self, patience: Duration) -> Result<Option<String>, Silence> {
+        match self.receiver.recv_timeout(patience) {
+            Ok(line) => Ok(Some(line)),
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => Err(Silence(patience)),
         }
     }
 
+    /// The lines that came and were not read yet.
+    pub fn come(&self) -> Vec<String> {
+        self.receiver.try_iter().collect()
+    }
+
     /// Everything up to the end.
-    pub(crate) fn rest(&self) -> Vec<String> {
+    pub fn rest(&self) -> Vec<String> {
         std::iter::from_fn(|| self.next()).collect()
     }
 }

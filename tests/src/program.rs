@@ -26,6 +26,15 @@ impl Program {
         Self::new(&format!("{name}.cpp"), "c++")
     }
 
+    /// `workloads/NAME.rs`, by `rustc -O -g`.
+    pub fn rust(name: &str) -> Self {
+        Program { flags: Vec::new(), ..Self::new(&format!("{name}.rs"), "rustc") }.flags(&[
+            "-O",
+            "-g",
+            "--edition=2024",
+        ])
+    }
+
     fn new(file: &str, compiler: &str) -> Self {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads").join(file);
         let flags = ["-O2", "-g", "-pthread"].map(str::to_owned).to_vec();

@@ -13,16 +13,30 @@ use std::{
 
 use tempfile::TempDir;
 
-/// A process that ends when this is dropped.
+/// A server with its data. It ends when this is dropped.
 pub struct Server {
-    child: Child,
+    child: Ends,
     directory: TempDir,
 }
+
+/// A child that is ended when this is dropped.
+pub struct Ends(pub Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        // Nothing to do about a failure: it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What a server finds in its environment beside what is there.
+pub type Environment<'a> = &'a [(&'a str, &'a Path)];
 
 impl Server {
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.0.id()
     }
 
     /// Its data.
@@ -31,31 +45,24 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        if self.child.kill().is_ok() {
-            self.child.wait().expect("our own child");
-        }
-    }
-}
-
 /// redis-server of the distribution and its port.
-pub fn redis() -> (Server, u16) {
+pub fn redis(environment: Environment) -> (Server, u16) {
     let directory = tempfile::tempdir().expect("a directory");
     let port = free_port();
     let child = Command::new("redis-server")
         .args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string(), "--dir"])
         .arg(directory.path())
+        .envs(environment.iter().copied())
         .stdout(Stdio::null())
         .spawn()
         .expect("redis-server starts");
-    let server = Server { child, directory };
+    let server = Server { child: Ends(child), directory };
     wait_for("redis-server", || TcpStream::connect(("127.0.0.1", port)).is_ok());
     (server, port)
 }
 
 /// postgres of the distribution, on a socket in its directory, as the user `postgres`.
-pub fn postgres() -> Server {
+pub fn postgres(environment: Environment) -> Server {
     let directory = tempfile::tempdir().expect("a directory");
     let id = |flag| {
         let output = Command::new("id").args([flag, "postgres"]).output().expect("id");
@@ -68,10 +75,11 @@ pub fn postgres() -> Server {
         .arg(directory.path())
         .arg("-D")
         .arg(directory.path().join("data"))
+        .envs(environment.iter().copied())
         .stderr(Stdio::null())
         .spawn()
         .expect("postgres starts");
-    let server = Server { child, directory };
+    let server = Server { child: Ends(child), directory };
     let socket = server.directory().join(".s.PGSQL.5432");
     wait_for("postgres", || socket.exists());
     run(&mut pgbench(&server, &["-i", "-q", "-s", "1"]));

@@ -59,6 +59,11 @@ impl Workload {
         self.output.next().unwrap_or_else(|| panic!("{} ended without a word", self.name))
     }
 
+    /// What it says, for those who must not panic when it is gone.
+    pub fn output(&self) -> &Lines {
+        &self.output
+    }
+
     /// Its next line, as JSON.
     pub fn answer<T: serde::de::DeserializeOwned>(&self) -> T {
         let line = self.line();

@@ -260,7 +260,7 @@ fn redis_that_is_filled() {
         return;
     }
     let _turn = take_turn();
-    let (server, port) = servers::redis();
+    let (server, port) = servers::redis(&[]);
     let report = growth_of(server.pid(), || {
         let load = Command::new("redis-benchmark")
             .args(["-q", "-t", "set", "-r", "1000000", "-d", "300", "-n", "100000", "-p"])

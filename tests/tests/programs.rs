@@ -84,7 +84,7 @@ fn redis_under_load() {
         return;
     }
     let _turn = take_turn();
-    let (server, port) = redis();
+    let (server, port) = redis(&[]);
     for (flags, requests) in [(SAMPLE, "200000"), (EXACT, "20000")] {
         let mut load = Command::new("redis-benchmark")
             .args([
@@ -119,7 +119,7 @@ fn postgres_under_load() {
         return;
     }
     let _turn = take_turn();
-    let server = postgres();
+    let server = postgres(&[]);
     let mut load = pgbench(&server, &["-c", "1", "-T", "25"]).spawn().expect("pgbench starts");
     let backend = postgres_backend(&server);
     for flags in [SAMPLE, EXACT] {

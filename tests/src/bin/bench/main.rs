@@ -1,6 +1,7 @@
 //! The benches, run by `cargo xtask bench NAME [FILTER]`. Every time is a median of interleaved rounds; what is
 //! judged are ratios within one run, because the machine is not quiet.
 
+mod apps;
 mod collector;
 mod cost;
 mod floor;
@@ -19,13 +20,14 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let argument = |number| std::env::args().nth(number).unwrap_or_default();
     let result = match argument(1).as_str() {
+        "apps" => apps::run(&argument(2)),
         "collector" => collector::run(&argument(2)),
         "cost" => cost::run(&argument(2)),
         "leaks" => leaks::run(&argument(2)),
         "recording" => recording::run(),
         "render" => render::run(),
         other => Err(anyhow::anyhow!(
-            "there is no bench {other:?}; there are: collector, cost, leaks, recording, render"
+            "there is no bench {other:?}; there are: apps, collector, cost, leaks, recording, render"
         )),
     };
     match result {

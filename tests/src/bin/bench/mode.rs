@@ -1,5 +1,9 @@
 //! The modes of a capture, and the flags that ask for them.
 
+use std::process::Command;
+
+use memmgr_tests::capture::binary;
+
 /// How memmgr captures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -24,21 +28,26 @@ impl Mode {
         }
     }
 
+    /// Whether the memmgr under test has it.
+    pub fn is_there(self) -> bool {
+        accepts(&["--mode", self.name()])
+    }
+
     /// Flags for what the mode itself costs: where a budget would change that, it is off.
     pub fn flags(self) -> Vec<&'static str> {
         let mut flags = vec!["--mode", self.name()];
-        if matches!(self, Mode::Sample | Mode::Exact) && knows("--max-overhead") {
-            flags.extend(["--max-overhead", "0"]);
+        if matches!(self, Mode::Sample | Mode::Exact) && accepts(&WITHOUT_BUDGET) {
+            flags.extend(WITHOUT_BUDGET);
         }
         flags
     }
 }
 
-/// Whether the memmgr under test has a flag or a mode.
-pub fn knows(word: &str) -> bool {
-    let help = std::process::Command::new(memmgr_tests::capture::binary())
-        .args(["leaks", "--help"])
-        .output()
-        .expect("memmgr prints its help");
-    String::from_utf8_lossy(&help.stdout).contains(word)
+/// Turns the budget off.
+const WITHOUT_BUDGET: [&str; 2] = ["--max-overhead", "0"];
+
+/// Whether the memmgr under test, which may be of another version, knows flags: it looks at them before it helps.
+fn accepts(flags: &[&str]) -> bool {
+    let output = Command::new(binary()).arg("leaks").args(flags).arg("--help").output();
+    output.expect("memmgr prints its help").status.success()
 }

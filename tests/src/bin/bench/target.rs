@@ -3,7 +3,7 @@
 use std::{fs, process::Command, thread::sleep, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
-use memmgr::allocator::Family;
+use memmgr::{allocator::Family, report::Report};
 use memmgr_tests::{Capture, Program, Workload};
 
 /// What malloc and free of the loop are.
@@ -97,6 +97,13 @@ pub fn capture(pid: u32, flags: &[&str]) -> Capture {
     // It says so just before counting begins.
     sleep(Duration::from_millis(100));
     capture
+}
+
+/// Percent of the events of a capture that were lost.
+pub fn lost_percent(report: &Report) -> f64 {
+    let accounting = &report.capture.accounting;
+    let events = (accounting.submitted + accounting.lost).max(1);
+    100.0 * accounting.lost as f64 / events as f64
 }
 
 /// Processor time that all threads of a process have taken, in nanoseconds: the first figure of

@@ -7,8 +7,8 @@ use anyhow::Result;
 use super::{SIZE, SLICE};
 use crate::{
     floor::{At, Sites},
-    mode::{Mode, knows},
-    target::{Loop, capture, processor_ns},
+    mode::Mode,
+    target::{Loop, capture, lost_percent, processor_ns},
 };
 
 /// From the attach to the first slice that counts: the first hits of every thread set things up.
@@ -68,9 +68,11 @@ impl Row {
             Row::Memmgr(Exact, FramePointers),
             Row::Memmgr(Exact, UnwindTables),
         ];
-        rows.into_iter()
-            .filter(|row| knows("- growth:") || !matches!(row, Row::Memmgr(Growth | Auto, _)))
-            .collect()
+        let is_there = |row: &Row| match row {
+            Row::Memmgr(mode, _) => mode.is_there(),
+            Row::Untraced | Row::Empty(..) => true,
+        };
+        rows.into_iter().filter(is_there).collect()
     }
 }
 
@@ -128,10 +130,7 @@ pub fn measure(target: &mut Loop, sites: &Sites, row: Row) -> Result<Cost> {
             }
             let cost = slice(target, Some(capture.pid()))?;
             // Not by killing it: it takes its probes away before the next row.
-            let outcome = capture.interrupt();
-            let accounting = &outcome.expect_report().capture.accounting;
-            let events = (accounting.submitted + accounting.lost).max(1);
-            let lost_percent = 100.0 * accounting.lost as f64 / events as f64;
+            let lost_percent = lost_percent(capture.interrupt().expect_report());
             Ok(Cost { lost_percent, ..cost })
         }
     }
