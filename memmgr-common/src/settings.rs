@@ -8,6 +8,8 @@ pub enum Mode {
     Exact = 0,
     /// Poisson by bytes. What is sampled is remembered, and only its free is reported.
     Sample = 1,
+    /// None: the allocator's probes are not there, or are about to go.
+    Off = 2,
 }
 
 /// Which stacks are taken.

@@ -7,7 +7,11 @@ use aya_ebpf::{
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
-use memmgr_common::{Counter, events::Kind, limits::PAGE_SIZE};
+use memmgr_common::{
+    Counter,
+    events::{Kind, flags},
+    limits::PAGE_SIZE,
+};
 
 use crate::{
     arch::{FAULT_BEYOND_USER, FAULT_PRESENT, FAULT_WRITE, Registers, UnwindStart},
@@ -61,11 +65,12 @@ fn fault(ctx: &RawTracePointContext) {
         current.count.add(Counter::LostThrottled);
         return;
     }
-    touched(&current, address & !(PAGE_SIZE - 1), interval);
+    let flags = if error & FAULT_PRESENT == 0 { 0 } else { flags::COPIED };
+    touched(&current, flags, address & !(PAGE_SIZE - 1), interval);
 }
 
 #[inline(always)]
-fn touched(current: &Current, page: u64, interval: u64) {
+fn touched(current: &Current, flags: u16, page: u64, interval: u64) {
     let Some(thread) = current.thread() else { return };
     // SAFETY: the current task has user registers: it runs in user space or in a system call.
     let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const pt_regs;
@@ -78,7 +83,7 @@ fn touched(current: &Current, page: u64, interval: u64) {
     let start = unsafe { Registers::new(&raw const saved) }.unwind_start();
     let event = BlockEvent {
         kind: Kind::Fault,
-        flags: 0,
+        flags,
         address: page,
         size: PAGE_SIZE,
         interval,

@@ -87,6 +87,9 @@ fn cookie(ctx: *mut c_void) -> Cookie {
 #[inline(always)]
 fn on_entry(registers: Registers, cookie: Cookie) -> Return {
     let Some(current) = Current::target() else { return Return::Skip };
+    if current.settings().mode == Mode::Off as u32 {
+        return Return::Skip;
+    }
     if limit::asleep(&current, count::hit(cookie.function())) {
         return Return::Skip;
     }
@@ -197,6 +200,9 @@ fn requested(registers: Registers, cookie: Cookie) -> u64 {
 #[inline(always)]
 fn on_return(registers: Registers, cookie: Cookie) {
     let Some(current) = Current::target() else { return };
+    if current.settings().mode == Mode::Off as u32 {
+        return;
+    }
     current.count.add(Counter::Seen);
     let Some(thread) = current.thread() else { return };
     // SAFETY: as in `free`.

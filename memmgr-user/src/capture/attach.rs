@@ -74,8 +74,8 @@ pub struct Session {
     pub plan: AttachPlan,
     /// What is not, beyond what the plan says.
     pub not_covered: Vec<NotCovered>,
-    /// How the probes are attached.
-    pub rung: Rung,
+    /// How the allocator's probes are attached; `None` where there are none.
+    pub rung: Option<Rung>,
     /// Which stacks are taken.
     pub stack: Choice,
     /// The code that is mapped.
@@ -121,7 +121,9 @@ impl Session {
         began: Instant,
     ) -> Result<Self, AttachError> {
         let kernel_release = running_kernel();
-        if let Some(hazard) = return_probe_hazard(kernel_release, target.facts()) {
+        if capture.probes_allocators()
+            && let Some(hazard) = return_probe_hazard(kernel_release, target.facts())
+        {
             return Err(AttachError::Hazard(hazard));
         }
         // Of a command that does not run yet, its files are known and none of its addresses.
@@ -134,7 +136,11 @@ impl Session {
             Some(_) => File::open(&file.path),
             None => open_mapped(&roots.proc, capture.pid, file),
         };
-        let plan = find_allocators(capture, &files, open, kernel_release)?;
+        let plan = if capture.probes_allocators() {
+            find_allocators(capture, &files, open, kernel_release)?
+        } else {
+            AttachPlan::default()
+        };
         let mut modules = Modules::default();
         let new_ranges = modules.update(&mappings, open);
         let executed = files.iter().filter(|file| file.ranges.iter().any(|range| range.executable));
@@ -160,8 +166,13 @@ impl Session {
                 return Err(AttachError::Changed(allocator.path.display().to_string()));
             }
         }
-        let rung =
-            kernel.attach_heap(capture.pid, &heap_probes(&plan), Rung::ladder(kernel_release))?;
+        let rung = if capture.probes_allocators() {
+            let ladder = Rung::ladder(kernel_release);
+            Some(kernel.attach_heap(capture.pid, &heap_probes(&plan), ladder)?)
+        } else {
+            kernel.attach_faults()?;
+            None
+        };
         target.check_same(roots)?;
 
         Ok(Session {
@@ -179,6 +190,11 @@ impl Session {
             attach_s: began.elapsed().as_secs_f64(),
             target,
         })
+    }
+
+    /// How events come, in a word.
+    pub fn attached_by(&self) -> &'static str {
+        self.rung.map_or("tracepoint", Rung::name)
     }
 
     /// The stacks that the kernel part takes.

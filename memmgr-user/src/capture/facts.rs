@@ -18,7 +18,7 @@ pub struct Facts {
     pub allocators: Vec<Allocator>,
     /// What was not.
     pub not_covered: Vec<NotCovered>,
-    /// How the probes were attached: `session`, `multi` or `perf`.
+    /// How the probes were attached: `session`, `multi`, `perf`, or `tracepoint` without an allocator's probes.
     pub attach: &'static str,
     /// Which stacks were taken.
     pub stack: Choice,
@@ -35,7 +35,7 @@ impl Facts {
             identity: session.target.identity.clone(),
             allocators: allocators(session, hits),
             not_covered: session.not_covered.iter().cloned().chain(planned).collect(),
-            attach: session.rung.name(),
+            attach: session.attached_by(),
             stack: session.stack.clone(),
             attach_s: session.attach_s,
         }

@@ -31,6 +31,11 @@ pub enum Selection {
         /// Bytes.
         interval: u64,
     },
+    /// None: no allocator is probed, and page faults are sampled by the bytes of their pages.
+    Growth {
+        /// Mean bytes between samples.
+        interval: u64,
+    },
 }
 
 /// Which stacks a person asked for.
@@ -76,15 +81,21 @@ impl CapturePlan {
     pub fn count_scale(&self) -> u32 {
         match self.selection {
             Selection::Exact => 1,
-            Selection::Sample { .. } => 256,
+            Selection::Sample { .. } | Selection::Growth { .. } => 256,
         }
+    }
+
+    /// Whether allocators are probed.
+    pub fn probes_allocators(&self) -> bool {
+        !matches!(self.selection, Selection::Growth { .. })
     }
 
     /// The settings of the kernel part while capturing.
     pub fn settings(&self, stack: StackKind) -> Settings {
-        let (mode, sample_interval) = match self.selection {
-            Selection::Exact => (Mode::Exact, 0),
-            Selection::Sample { interval } => (Mode::Sample, interval),
+        let (mode, sample_interval, fault_interval) = match self.selection {
+            Selection::Exact => (Mode::Exact, 0, 0),
+            Selection::Sample { interval } => (Mode::Sample, interval, 0),
+            Selection::Growth { interval } => (Mode::Off, 0, interval),
         };
         Settings {
             capturing: 1,
@@ -92,7 +103,7 @@ impl CapturePlan {
             stack_kind: stack as u32,
             stack_bytes: self.stack_bytes,
             sample_interval,
-            fault_interval: 0,
+            fault_interval,
             awake_until: u64::MAX,
             event_cost: 0,
             tokens_per_1024_ns: 0,

@@ -103,7 +103,7 @@ pub struct CaptureFlags {
     /// How long to capture; 0 is until Ctrl-C [default: 30s, for a command until it ends]
     #[arg(short, long, value_name = "TIME", value_parser = values::time)]
     pub duration: Option<Duration>,
-    /// Every call, or Poisson sampling by bytes
+    /// Every call, Poisson sampling by bytes, or only what makes the process grow
     #[arg(long, value_enum, default_value_t = ModeFlag::Sample)]
     pub mode: ModeFlag,
     /// Mean bytes between samples
@@ -145,6 +145,8 @@ pub enum ModeFlag {
     Exact,
     /// Poisson sampling by bytes: estimates at a small cost
     Sample,
+    /// No allocator is probed: page faults and mappings tell which code makes the process grow, at almost no cost
+    Growth,
 }
 
 /// Which stacks.
@@ -166,6 +168,7 @@ impl CaptureFlags {
             selection: match self.mode {
                 ModeFlag::Exact => Selection::Exact,
                 ModeFlag::Sample => Selection::Sample { interval: self.sample_interval },
+                ModeFlag::Growth => Selection::Growth { interval: self.sample_interval },
             },
             stack: match self.stack {
                 StackFlag::Auto => StackOption::Auto,
@@ -175,7 +178,7 @@ impl CaptureFlags {
             stack_bytes: self.stack_bytes,
             ring_bytes: self.ring_bytes.unwrap_or(match self.mode {
                 ModeFlag::Exact => 16 << 20,
-                ModeFlag::Sample => 8 << 20,
+                ModeFlag::Sample | ModeFlag::Growth => 8 << 20,
             }),
             duration: Some(self.duration.unwrap_or(USUAL_DURATION)).filter(|d| !d.is_zero()),
             interval: self.interval,

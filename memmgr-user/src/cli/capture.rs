@@ -187,10 +187,17 @@ async fn follow(
 }
 
 fn attached(plan: &CapturePlan, session: &Session, until: Until) -> String {
-    let probes = session.plan.functions().len();
+    let what = match session.rung {
+        Some(rung) => {
+            format!("{} functions probed by {}", session.plan.functions().len(), rung.name())
+        }
+        None => "page faults and mappings traced".to_owned(),
+    };
     let mode = match plan.selection {
         Selection::Exact => "every call".to_owned(),
-        Selection::Sample { interval } => format!("a sample every {}", human_bytes(interval)),
+        Selection::Sample { interval } | Selection::Growth { interval } => {
+            format!("a sample every {}", human_bytes(interval))
+        }
     };
     let until = match plan.duration {
         None if until == Until::Ended => "until it ends".to_owned(),
@@ -200,10 +207,9 @@ fn attached(plan: &CapturePlan, session: &Session, until: Until) -> String {
         None => "until Ctrl-C".to_owned(),
     };
     format!(
-        "memmgr: capturing {} ({}): {probes} functions probed by {} in {:.0} ms; {mode}; {until}",
+        "memmgr: capturing {} ({}): {what} in {:.0} ms; {mode}; {until}",
         Safe::text(&session.target.identity.comm),
         plan.pid,
-        session.rung.name(),
         session.attach_s * 1e3,
     )
 }

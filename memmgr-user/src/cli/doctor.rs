@@ -195,7 +195,7 @@ fn probes(roots: &Roots) -> Check {
                 format!(
                     "attached to {} functions of memmgr itself by {} in {:.0} ms; {emulated} on cheap instructions",
                     functions.len(),
-                    session.rung.name(),
+                    session.attached_by(),
                     session.attach_s * 1e3
                 ),
             )

@@ -131,6 +131,7 @@ pub(super) fn capture(captured: &Standing<'_>, stack: StackChoice) -> Capture {
     let (mode, sample_interval_bytes) = match plan.selection {
         Selection::Exact => ("exact", 0),
         Selection::Sample { interval } => ("sample", interval),
+        Selection::Growth { interval } => ("growth", interval),
     };
     let accounting = accounting(captured);
     let loss = loss(captured);
