@@ -56,7 +56,8 @@ pub(super) fn outline(ends_s: &[f64], low: &[f64], noise: f64) -> Outline {
     let third = (low.len() / 3).max(1);
     let early = level(low, third) - level(low, 0);
     let late = level(low, low.len()) - level(low, low.len() - third);
-    if late < SATURATED * early {
+    // Without an early rise there is nothing that a late one could be less than.
+    if early > 0.0 && late < SATURATED * early {
         return of("saturating", 1.0 - late.max(0.0) / early);
     }
     if mann_kendall(low) > 2.5 && drift(low) > 2.0 {
