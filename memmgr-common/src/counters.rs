@@ -1,12 +1,12 @@
 //! Counters of the kernel part: per CPU, monotonic, never reset.
 //!
-//! After a drain `Seen + hits of all functions = Filtered* + SampledOut + Submitted + Lost*` holds exactly, per CPU.
+//! After a drain `Seen + hits of all functions + page faults = Filtered* + SampledOut + Submitted + Lost*` holds exactly, per CPU.
 
 /// What is counted. The value is the index into the per-CPU array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Counter {
-    /// Hits that a program began to handle for a target while capturing, beside the calls that are counted by function.
+    /// Hits that a program began to handle for a target while capturing, beside the calls and page faults that are counted by themselves.
     Seen = 0,
     /// Entry of an allocation that goes on to its return: the return decides what becomes of it.
     FilteredEntry,
@@ -24,6 +24,8 @@ pub enum Counter {
     FilteredUnsampledFree,
     /// A page fault that adds no memory: the page was there and could be written.
     FilteredFault,
+    /// A call outside the windows of time in which allocators are captured.
+    FilteredOff,
     /// Passed over by the sampler.
     SampledOut,
     /// Became an event in the ring buffer.
@@ -40,8 +42,6 @@ pub enum Counter {
     LostThreadMap,
     /// The address that `posix_memalign` stored could not be read.
     LostUnreadable,
-    /// Beyond what the token bucket of its CPU allows.
-    LostThrottled,
     /// User space did not show itself for too long, and the programs return at once.
     LostAsleep,
     /// The stack could not be read; the event went out without it. Not a lost event.
@@ -57,7 +57,7 @@ impl Counter {
     pub const COUNT: u32 = Counter::UnmatchedReturn as u32 + 1;
 
     /// Counters that say what became of a seen hit, apart from `SampledOut` and `Submitted`: no event and no loss.
-    pub const FILTERED: [Counter; 8] = [
+    pub const FILTERED: [Counter; 9] = [
         Counter::FilteredEntry,
         Counter::FilteredNested,
         Counter::FilteredNull,
@@ -66,17 +66,17 @@ impl Counter {
         Counter::FilteredMapping,
         Counter::FilteredUnsampledFree,
         Counter::FilteredFault,
+        Counter::FilteredOff,
     ];
 
     /// Counters of hits that should have become an event and did not.
-    pub const LOST: [Counter; 8] = [
+    pub const LOST: [Counter; 7] = [
         Counter::LostAllocRing,
         Counter::LostFreeRing,
         Counter::LostOtherRing,
         Counter::LostSampledMap,
         Counter::LostThreadMap,
         Counter::LostUnreadable,
-        Counter::LostThrottled,
         Counter::LostAsleep,
     ];
 }

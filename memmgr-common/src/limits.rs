@@ -13,6 +13,8 @@ pub const MAX_KNOWN_STACKS: u32 = 64 * 1024;
 pub const FILTER_SLOTS: usize = 32 * 1024;
 /// Probed functions; each has a hit counter.
 pub const MAX_FUNCTIONS: u32 = 512;
+/// In the place behind them page faults are counted as the calls of a function are.
+pub const FAULTS: u16 = MAX_FUNCTIONS as u16;
 /// Frames of a frame-pointer stack, the direct caller included.
 pub const MAX_FRAMES: usize = 127;
 /// The stack sizes that can be reserved in the ring buffer, in bytes: the verifier wants constants.

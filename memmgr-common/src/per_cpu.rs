@@ -14,6 +14,8 @@ pub struct Cpu {
     pub faults: Sampler,
     /// Nanoseconds of work that events with a stack may still take here; below 0 there is a debt.
     pub tokens: i64,
+    /// Nothing is sampled at a smaller interval, in bytes.
+    pub floor: u64,
     /// When tokens were added last.
     pub refilled: u64,
     /// The tick at which `time` was read.
@@ -22,6 +24,16 @@ pub struct Cpu {
     pub time: u64,
     /// Not 0 from the moment on that user space was found not to show itself.
     pub asleep: u64,
+}
+
+/// What a function of the attach plan did on one CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Calls {
+    /// Hits of its probe, without returns.
+    pub hits: u64,
+    /// Allocations that were sampled: they have a stack.
+    pub chosen: u64,
 }
 
 /// A Poisson sampler over bytes.
@@ -34,4 +46,4 @@ pub struct Sampler {
     pub interval: u64,
 }
 
-const _: () = assert!(size_of::<Cpu>() == 8 * (Counter::COUNT as usize + 9));
+const _: () = assert!(size_of::<Cpu>() == 8 * (Counter::COUNT as usize + 10));

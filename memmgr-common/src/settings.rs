@@ -45,9 +45,13 @@ pub struct Settings {
     pub event_cost: u64,
     /// Tokens that each CPU gets in 1024 ns.
     pub tokens_per_1024_ns: u64,
+    /// Size of the ring buffer, in bytes.
+    pub ring_bytes: u64,
+    /// Number of the running window of time: what is known of a call that began in an earlier one is void.
+    pub window: u64,
 }
 
-const _: () = assert!(size_of::<Settings>() == 56);
+const _: () = assert!(size_of::<Settings>() == 72);
 
 /// Tokens that a CPU can save up, in nanoseconds of work: a burst of this length is let through.
 pub const MOST_TOKENS: u64 = 100_000_000;

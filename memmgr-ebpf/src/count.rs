@@ -5,7 +5,7 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use memmgr_common::{Counter, per_cpu::Cpu};
 
-use crate::maps::{CPUS, HITS};
+use crate::maps::{CALLS, CPUS};
 
 /// The state of this CPU, looked up once a program.
 #[derive(Clone, Copy)]
@@ -38,7 +38,19 @@ impl Count {
 /// Counts a call of a function of the attach plan, and returns how many this CPU had counted before.
 #[inline(always)]
 pub fn hit(function: u16) -> u64 {
-    HITS.get_ptr_mut(u32::from(function)).map_or(0, fetch_add)
+    // SAFETY: the field of a map value.
+    CALLS
+        .get_ptr_mut(u32::from(function))
+        .map_or(0, |calls| fetch_add(unsafe { &raw mut (*calls).hits }))
+}
+
+/// Counts an allocation of a function that will be an event with a stack.
+#[inline(always)]
+pub fn chosen(function: u16) {
+    if let Some(calls) = CALLS.get_ptr_mut(u32::from(function)) {
+        // SAFETY: as above.
+        add_one(unsafe { &raw mut (*calls).chosen });
+    }
 }
 
 #[inline(always)]

@@ -10,12 +10,12 @@ use aya_ebpf::{
 use memmgr_common::{
     Counter,
     events::{Kind, flags},
-    limits::PAGE_SIZE,
+    limits::{FAULTS, PAGE_SIZE},
 };
 
 use crate::{
     arch::{FAULT_BEYOND_USER, FAULT_PRESENT, FAULT_WRITE, Registers, UnwindStart},
-    count::fetch_add,
+    count,
     emit::{self, BlockEvent},
     limit,
     sampler::sampled,
@@ -43,11 +43,7 @@ fn fault(ctx: &RawTracePointContext) {
     let (address, error) =
         unsafe { (*ctx.as_ptr().cast::<u64>(), *ctx.as_ptr().cast::<u64>().add(2)) };
     let cpu = current.count.cpu();
-    // SAFETY: part of a map value.
-    let seen = unsafe { &raw mut (*cpu).counters }.cast::<u64>();
-    // SAFETY: `Seen` is below `Counter::COUNT`.
-    let before = fetch_add(unsafe { seen.add(Counter::Seen as usize) });
-    if limit::asleep(&current, before) {
+    if limit::asleep(&current, count::hit(FAULTS)) {
         return;
     }
     // A page that is there and only read, or memory of the kernel.
@@ -55,16 +51,14 @@ fn fault(ctx: &RawTracePointContext) {
         current.count.add(Counter::FilteredFault);
         return;
     }
-    let interval = current.settings().fault_interval;
+    let interval = limit::at_least_floor(&current, current.settings().fault_interval);
     // SAFETY: part of a map value.
     if !sampled(unsafe { &raw mut (*cpu).faults }, PAGE_SIZE, interval) {
         current.count.add(Counter::SampledOut);
         return;
     }
-    if !limit::take_tokens(&current) {
-        current.count.add(Counter::LostThrottled);
-        return;
-    }
+    count::chosen(FAULTS);
+    limit::set_floor(&current, current.settings().event_cost);
     let flags = if error & FAULT_PRESENT == 0 { 0 } else { flags::COPIED };
     touched(&current, flags, address & !(PAGE_SIZE - 1), interval);
 }

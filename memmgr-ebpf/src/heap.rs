@@ -87,10 +87,11 @@ fn cookie(ctx: *mut c_void) -> Cookie {
 #[inline(always)]
 fn on_entry(registers: Registers, cookie: Cookie) -> Return {
     let Some(current) = Current::target() else { return Return::Skip };
-    if current.settings().mode == Mode::Off as u32 {
+    if limit::asleep(&current, count::hit(cookie.function())) {
         return Return::Skip;
     }
-    if limit::asleep(&current, count::hit(cookie.function())) {
+    if current.settings().mode == Mode::Off as u32 {
+        current.count.add(Counter::FilteredOff);
         return Return::Skip;
     }
     match cookie.kind() {
@@ -137,7 +138,8 @@ fn free(current: &Current, registers: Registers, cookie: Cookie) {
 fn begin(current: &Current, registers: Registers, cookie: Cookie) -> Return {
     let size = requested(registers, cookie);
     let exact = is_exact(current);
-    let interval = if exact { 0 } else { current.settings().sample_interval };
+    let wanted = current.settings().sample_interval;
+    let interval = if exact { 0 } else { limit::at_least_floor(current, wanted) };
     // SAFETY: part of a map value.
     let sampler = unsafe { &raw mut (*current.count.cpu()).heap };
     let chosen = sampler::sampled(sampler, size, interval);
@@ -152,12 +154,11 @@ fn begin(current: &Current, registers: Registers, cookie: Cookie) -> Return {
         current.count.add(Counter::FilteredNested);
         return Return::Skip;
     }
-    // What a resize does to a block that is known has to be told in any case.
-    if chosen && cookie.kind() == ALLOC && !limit::take_tokens(current) {
-        current.count.add(Counter::LostThrottled);
-        return Return::Skip;
-    }
     let mut call = if chosen { call_flags::SAMPLED } else { 0 };
+    if chosen {
+        count::chosen(cookie.function());
+        limit::set_floor(current, current.settings().event_cost);
+    }
     let mut block = 0;
     if cookie.kind() == RESIZE {
         block = registers.argument(cookie.block_argument());
@@ -200,9 +201,6 @@ fn requested(registers: Registers, cookie: Cookie) -> u64 {
 #[inline(always)]
 fn on_return(registers: Registers, cookie: Cookie) {
     let Some(current) = Current::target() else { return };
-    if current.settings().mode == Mode::Off as u32 {
-        return;
-    }
     current.count.add(Counter::Seen);
     let Some(thread) = current.thread() else { return };
     // SAFETY: as in `free`.

@@ -1,14 +1,18 @@
-//! The last line of defence against cost: a token bucket for each CPU, and sleep when user space does not show itself.
+//! The last line of defence against cost and loss: a token bucket for each CPU, samples that become fewer as the ring
+//! buffer fills, and sleep when user space does not show itself.
 //!
-//! User space steers the cost of a capture. When it is late, stopped or starved, these two hold without it.
+//! User space steers the cost of a capture. When it is late, stopped or starved, these hold without it.
 
-use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
+use aya_ebpf::{
+    bindings::BPF_RB_AVAIL_DATA,
+    helpers::{bpf_jiffies64, bpf_ktime_get_ns},
+};
 use memmgr_common::{
     Counter,
     settings::{HITS_BETWEEN_LOOKS, MOST_TOKENS},
 };
 
-use crate::{count::Count, thread::Current};
+use crate::{count::Count, maps::EVENTS, thread::Current};
 
 /// The kernel's monotonic time as of the last tick, in nanoseconds: the clock itself takes ten times as long as the rest of
 /// a hit that is passed over, and is asked once a tick and CPU.
@@ -38,6 +42,7 @@ pub fn asleep(current: &Current, hits_before: u64) -> bool {
     if hits_before % HITS_BETWEEN_LOOKS != 0 && was == 0 {
         return false;
     }
+    set_floor(current, 0);
     let asleep = coarse_time(current.count) > current.settings().awake_until;
     if u64::from(asleep) != was {
         // SAFETY: as above.
@@ -49,29 +54,50 @@ pub fn asleep(current: &Current, hits_before: u64) -> bool {
     asleep
 }
 
-/// Takes the tokens of an event with a stack; false when there are none left, which is not counted here.
+/// Sets the interval below which this CPU does not sample, by what is left of its tokens and of the ring buffer; an
+/// event of this cost comes before.
+///
+/// Samples become fewer before events are lost: each carries the interval that it was chosen by, so that figures stay right.
 #[inline(always)]
-pub fn take_tokens(current: &Current) -> bool {
+pub fn set_floor(current: &Current, cost: u64) {
     let settings = current.settings();
-    let cost = settings.event_cost as i64;
-    if cost == 0 {
-        return true;
-    }
     let cpu = current.count.cpu();
-    let now = coarse_time(current.count);
-    // A handler that gets in between adds or takes the same tokens twice: this is a brake, not a book.
-    // SAFETY: part of a map value; plain words.
-    unsafe {
-        let passed = now.wrapping_sub((*cpu).refilled);
-        let mut tokens = (*cpu).tokens;
-        if passed > 0 {
-            let passed = passed.min(1 << 32);
+    let mut floor = 0;
+    if settings.event_cost != 0 {
+        let now = coarse_time(current.count);
+        // A handler that gets in between adds or takes the same tokens twice: this is a brake, not a book.
+        // SAFETY: part of a map value; plain words.
+        unsafe {
+            let passed = now.wrapping_sub((*cpu).refilled).min(1 << 32);
             let fresh = (passed.wrapping_mul(settings.tokens_per_1024_ns) >> 10).min(MOST_TOKENS);
-            tokens = (tokens + fresh as i64).min(MOST_TOKENS as i64);
+            let tokens = ((*cpu).tokens + fresh as i64).min(MOST_TOKENS as i64) - cost as i64;
             (*cpu).refilled = now;
+            // A debt is paid within the time that MOST_TOKENS take.
+            (*cpu).tokens = tokens.max(-(MOST_TOKENS as i64));
+            if tokens < 0 {
+                floor = SPARSE;
+            }
         }
-        let enough = tokens > 0;
-        (*cpu).tokens = if enough { tokens - cost } else { tokens };
-        enough
     }
+    let eighths =
+        EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)).wrapping_mul(8) / settings.ring_bytes.max(1);
+    floor = floor.max(match eighths {
+        0 => 0,
+        1 => 4 << 10,
+        2 | 3 => 64 << 10,
+        4 | 5 => 1 << 20,
+        _ => SPARSE,
+    });
+    // SAFETY: as above.
+    unsafe { (*cpu).floor = floor };
 }
+
+/// The interval that is in force here, of one that is wanted.
+#[inline(always)]
+pub fn at_least_floor(current: &Current, wanted: u64) -> u64 {
+    // SAFETY: part of a map value; a plain word.
+    wanted.max(unsafe { (*current.count.cpu()).floor })
+}
+
+/// Mean bytes between samples where hardly any are wanted.
+const SPARSE: u64 = 64 << 20;

@@ -5,7 +5,10 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
-use memmgr_common::{Settings, limits, per_cpu::Cpu};
+use memmgr_common::{
+    Settings, limits,
+    per_cpu::{Calls, Cpu},
+};
 
 use crate::thread::Thread;
 
@@ -55,9 +58,9 @@ pub static KNOWN_STACKS: Array<u64> = Array::with_max_entries(limits::MAX_KNOWN_
 #[map]
 pub static CPUS: PerCpuArray<Cpu> = PerCpuArray::with_max_entries(1, 0);
 
-/// Calls by function of the attach plan.
+/// By function of the attach plan, and of page faults.
 #[map]
-pub static HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(limits::MAX_FUNCTIONS, 0);
+pub static CALLS: PerCpuArray<Calls> = PerCpuArray::with_max_entries(limits::MAX_FUNCTIONS + 1, 0);
 
 /// All events. User space sets the size when it loads.
 #[map]

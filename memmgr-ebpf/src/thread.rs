@@ -24,7 +24,8 @@ pub struct Thread {
     pub nested: u16,
     /// Bits of [`call_flags`] about the call in flight.
     pub call_flags: u32,
-    pub reserved: u32,
+    /// The window of time that the call in flight began in, see [`Settings::window`].
+    pub window: u32,
     /// Stack pointer at the entry of the call in flight: where its return address is.
     pub sp: u64,
     /// That return address, before the kernel put its trampoline there.
@@ -101,6 +102,7 @@ impl Current {
         if let Some(thread) = THREADS.get_ptr_mut(self.tid) {
             // SAFETY: only this thread touches or removes its entry.
             if unsafe { (*thread).tgid } == self.tgid {
+                self.forget_earlier_windows(thread);
                 return Some(thread);
             }
         }
@@ -109,7 +111,7 @@ impl Current {
             in_call: 0,
             nested: 0,
             call_flags: 0,
-            reserved: 0,
+            window: 0,
             sp: 0,
             return_address: 0,
             cookie: 0,
@@ -127,6 +129,19 @@ impl Current {
             self.count.add(Counter::LostThreadMap);
         }
         thread
+    }
+
+    /// The return of a call can go unseen while there are no probes.
+    #[inline(always)]
+    fn forget_earlier_windows(&self, thread: *mut Thread) {
+        let window = self.settings().window as u32;
+        // SAFETY: only this thread touches its entry.
+        unsafe {
+            if (*thread).window != window {
+                (*thread).window = window;
+                (*thread).in_call = 0;
+            }
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub mod decode;
 pub mod diff;
 pub mod escape;
 pub mod estimate;
+pub mod govern;
 pub mod history;
 pub mod judge;
 pub mod modules;

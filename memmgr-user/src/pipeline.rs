@@ -7,6 +7,7 @@
 mod observe;
 mod pace;
 mod residence;
+mod steer;
 
 use std::{
     io,
@@ -28,6 +29,7 @@ use crate::{
     bpf::{Books, KernelError},
     capture::{CapturePlan, Session, Target, facts::Facts, urgent::Urgent},
     collect::{Caps, Collector, Course},
+    govern::Governor,
     recording::{Feed, Recorder, Room},
     report::{account::Standing, last_look::LastLook},
     source::{mappings::read_mappings, roots::Roots},
@@ -36,6 +38,7 @@ use crate::{
 
 use observe::Observer;
 use pace::Pace;
+use steer::Steering;
 
 /// Why a capture ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +69,7 @@ impl Ended {
 }
 
 /// What a person sees while a capture runs.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Pulse {
     /// Since counting began.
     pub elapsed: Duration,
@@ -78,6 +81,10 @@ pub struct Pulse {
     pub rss_bytes: u64,
     /// Events lost so far.
     pub lost: u64,
+    /// Percent of the target's processor time that probing takes, where it is known.
+    pub overhead_percent: Option<f64>,
+    /// What was done so far to keep the budget.
+    pub steps: Vec<String>,
 }
 
 /// Everything a capture gathered; nothing is attached any more.
@@ -88,6 +95,8 @@ pub struct Captured {
     pub facts: Facts,
     /// The kernel part's books, after the last event was read.
     pub books: Books,
+    /// What the budget was, and what was done to keep it.
+    pub governor: Governor,
     /// Why it ended.
     pub ended: Ended,
     /// When counting began and ended.
@@ -106,6 +115,7 @@ pub struct Captured {
 enum Wake {
     Drain,
     Interval,
+    Steer,
     End(Ended),
 }
 
@@ -134,7 +144,9 @@ pub async fn run(
     let deadline = plan.duration.map(|duration| TokioInstant::now() + duration);
     let began = now();
     session.attach_s = session.began.elapsed().as_secs_f64();
-    session.kernel.set(plan.settings(session.stack_kind()))?;
+    let settings = plan.settings(session.stack_kind());
+    session.kernel.set(settings)?;
+    let mut steering = Steering::begin(plan, &session, settings, began);
     counting(&session);
 
     let ended = loop {
@@ -144,6 +156,7 @@ pub async fn run(
             () = until(deadline) => Wake::End(Ended::Duration),
             _ = exited.readable() => Wake::End(Ended::Exited),
             _ = ticks.tick() => Wake::Interval,
+            () = sleep_until(steering.next()) => Wake::Steer,
             () = sleep(pace.delay()) => Wake::Drain,
         };
         match wake {
@@ -155,12 +168,23 @@ pub async fn run(
                     break Ended::Exec;
                 }
             }
+            Wake::Steer => {
+                let held = collector.blocks.len();
+                let mut course = Course::On;
+                steering.look(&mut session, held, |session, opening| {
+                    course = drain(roots, plan, session, &mut collector, usize::MAX).1;
+                    collector.resume(opening);
+                })?;
+                if course == Course::Exec {
+                    break Ended::Exec;
+                }
+            }
             Wake::Interval => {
                 let books = session.kernel.books()?;
                 // A disk that is behind makes intervals longer; events never wait for it.
                 match recorder.room() {
                     Room::Here(permit) => {
-                        let facts = Facts::of(&session, &books.hits);
+                        let facts = Facts::of(&session, &books.calls);
                         let dir = &session.target.dir;
                         residence::look(roots, dir, &mut collector, plan.interval, now());
                         let span = (began, now());
@@ -169,12 +193,15 @@ pub async fn run(
                             facts: &facts,
                             collector: &collector,
                             books: &books,
+                            governor: &steering.governor,
                             span,
                             ended: None,
                         };
                         let observed = observer.observe(roots, &session, &standing);
-                        pulse.send_replace(observed.pulse(&collector, &books));
-                        permit.send(observed.entry(&mut feed, &mut collector, span.1));
+                        steering.memory(span.1, observed.private_bytes());
+                        pulse.send_replace(observed.pulse(&collector, &books, &steering.governor));
+                        let seeing = steering.interval(span.1);
+                        permit.send(observed.entry(&mut feed, &mut collector, span.1, seeing));
                     }
                     Room::Later => {}
                     Room::Never => break Ended::Unwritable,
@@ -198,22 +225,25 @@ pub async fn run(
     residence::look(roots, &session.target.dir, &mut collector, plan.interval, end);
     let mut books = session.kernel.books()?;
     books.missed = missed;
-    let facts = Facts::of(&session, &books.hits);
+    let facts = Facts::of(&session, &books.calls);
     let standing = Standing {
         plan,
         facts: &facts,
         collector: &collector,
         books: &books,
+        governor: &steering.governor,
         span: (began, end),
         ended: Some(ended),
     };
     let observed = observer.observe(roots, &session, &standing);
-    recorder.last(observed.entry(&mut feed, &mut collector, end)).await;
+    let seeing = steering.interval(end);
+    recorder.last(observed.entry(&mut feed, &mut collector, end, seeing)).await;
     let cpu_s = clock_seconds(ClockId::ProcessCPUTime);
     let captured = Captured {
         collector,
         facts,
         books,
+        governor: steering.governor,
         ended,
         span: (began, end),
         captured_at: format_rfc3339_seconds(SystemTime::now()).to_string(),

@@ -35,7 +35,11 @@ async fn show(mut pulses: watch::Receiver<Pulse>, length: Option<Duration>) {
         if gone {
             break;
         }
-        let pulse = *pulses.borrow_and_update();
+        let pulse = pulses.borrow_and_update().clone();
+        // Each once, above the line, and where there is no terminal too.
+        for step in pulse.steps.iter().skip(before.steps.len()) {
+            bar.suspend(|| eprintln!("memmgr: {step}"));
+        }
         if pulse.elapsed > before.elapsed {
             bar.set_message(line(&pulse, &before, length, own_rss()));
             before = pulse;
@@ -55,8 +59,11 @@ fn line(pulse: &Pulse, before: &Pulse, length: Option<Duration>, own_rss: u64) -
     let seconds = (pulse.elapsed.saturating_sub(before.elapsed)).as_secs_f64();
     let rate = if seconds > 0.0 { (pulse.events - before.events) as f64 / seconds } else { 0.0 };
     let lost = if pulse.lost == 0 { "0 lost".to_owned() } else { format!("LOST {}", pulse.lost) };
+    let overhead = pulse
+        .overhead_percent
+        .map_or_else(String::new, |percent| format!(" · costs it {percent:.1} %"));
     format!(
-        "{time} · {rate:.0} events/s · live {} · RSS {} · {lost} · memmgr {}",
+        "{time} · {rate:.0} events/s · live {} · RSS {}{overhead} · {lost} · memmgr {}",
         human_bytes(pulse.live_bytes),
         human_bytes(pulse.rss_bytes),
         human_bytes(own_rss),
@@ -82,13 +89,14 @@ mod tests {
             events: 1100,
             live_bytes: 3 << 20,
             rss_bytes: 10 << 20,
-            lost: 0,
+            overhead_percent: Some(0.44),
+            ..Pulse::default()
         };
         assert_eq!(
             line(&pulse, &before, Some(Duration::from_secs(30)), 20 << 20),
-            "26 s left · 500 events/s · live 3.0 MiB · RSS 10.0 MiB · 0 lost · memmgr 20.0 MiB"
+            "26 s left · 500 events/s · live 3.0 MiB · RSS 10.0 MiB · costs it 0.4 % · 0 lost · memmgr 20.0 MiB"
         );
-        assert!(line(&Pulse { lost: 7, ..pulse }, &before, None, 0).contains("4 s, Ctrl-C ends"));
-        assert!(line(&Pulse { lost: 7, ..pulse }, &before, None, 0).contains("LOST 7"));
+        let lossy = line(&Pulse { lost: 7, ..pulse }, &before, None, 0);
+        assert!(lossy.contains("4 s, Ctrl-C ends") && lossy.contains("LOST 7"), "{lossy}");
     }
 }

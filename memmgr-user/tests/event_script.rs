@@ -8,6 +8,7 @@ use memmgr::{
     bpf::Books,
     capture::{CapturePlan, Selection, StackOption, facts::Facts, stack_choice::Choice},
     collect::{Caps, Collector, Course},
+    govern::{Budget, Costs, Governor, Terms},
     modules::Modules,
     pipeline::Ended,
     recording::{Ending, Feed, Query, Recording},
@@ -158,11 +159,20 @@ fn run(script: &str, interval: u64, lost: &[(Counter, u64)]) -> (Report, bool) {
     let plan = plan(selection);
     let (facts, books) = (facts(), Books::with(&figures));
     let ended = if exec { Ended::Exec } else { Ended::Duration };
+    let governor = Governor::new(Terms {
+        budget: Budget::Off,
+        finest: interval,
+        finest_faults: 0,
+        growth_first: false,
+        costs: Costs::USUAL,
+        functions: Vec::new(),
+    });
     let standing = Standing {
         plan: &plan,
         facts: &facts,
         collector: &collector,
         books: &books,
+        governor: &governor,
         span: (began, end),
         ended: Some(ended),
     };
@@ -195,6 +205,7 @@ fn plan(selection: Selection) -> CapturePlan {
         allocators: Vec::new(),
         probes: Vec::new(),
         allow_traced: false,
+        budget: Budget::Off,
     }
 }
 

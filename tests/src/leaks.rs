@@ -30,7 +30,8 @@ pub fn capture(case: &Case, seconds: u32) -> Outcome {
     wait_until_loaded(program.pid());
     sleep(HEAD_START);
     let duration = format!("{seconds}s");
-    let mut flags = vec!["--mode", case.mode.flag(), "--duration", &duration];
+    let mut flags =
+        vec!["--mode", case.mode.flag(), "--max-overhead", "off", "--duration", &duration];
     flags.extend(case.capture.iter().map(String::as_str));
     match Capture::try_start(program.pid(), &flags) {
         Ok(capture) => capture.wait(),

@@ -12,7 +12,16 @@ use memmgr_tests::{
 };
 
 /// One byte between samples: every fault is one.
-const EVERY: [&str; 6] = ["--mode", "growth", "--sample-interval", "1", "--ring-bytes", "256MiB"];
+const EVERY: [&str; 8] = [
+    "--mode",
+    "growth",
+    "--sample-interval",
+    "1",
+    "--ring-bytes",
+    "256MiB",
+    "--max-overhead",
+    "off",
+];
 const KIB: u64 = 1 << 10;
 /// Stacks of libraries, the program's start and what the workload needs for its own answers.
 const BESIDE: u64 = 128 * KIB;
@@ -160,7 +169,7 @@ fn samples_estimate_what_is_there() {
     const TOUCHED: u64 = 64 << 20;
     let mut workload = start();
     let interval = INTERVAL.to_string();
-    let flags = ["--mode", "growth", "--sample-interval", &interval];
+    let flags = ["--mode", "growth", "--sample-interval", &interval, "--max-overhead", "off"];
     let capture = Capture::start(workload.pid(), &flags);
     tell(&mut workload, &format!("map {}", TOUCHED / KIB));
     sleep(Duration::from_millis(1200));
@@ -214,7 +223,10 @@ fn steady_growth_is_a_finding() {
 
 /// Captures samples while something makes the process grow.
 fn growth_of(pid: u32, grow: impl FnOnce()) -> Report {
-    let capture = Capture::start(pid, &["--mode", "growth", "--sample-interval", "16KiB"]);
+    let capture = Capture::start(
+        pid,
+        &["--mode", "growth", "--sample-interval", "16KiB", "--max-overhead", "off"],
+    );
     sleep(Duration::from_millis(1200));
     grow();
     sleep(Duration::from_millis(1200));

@@ -74,9 +74,10 @@ fn capture(pid: u32, flags: &[&str]) -> Report {
     capture.wait().expect_report().clone()
 }
 
-const SAMPLE: [&str; 4] = ["--mode", "sample", "--sample-interval", "64KiB"];
+const SAMPLE: [&str; 6] =
+    ["--mode", "sample", "--sample-interval", "64KiB", "--max-overhead", "off"];
 /// Bursts of copied stacks on a busy machine; the ring buffer is memory of the kernel.
-const EXACT: [&str; 4] = ["--mode", "exact", "--ring-bytes", "256MiB"];
+const EXACT: [&str; 6] = ["--mode", "exact", "--ring-bytes", "256MiB", "--max-overhead", "off"];
 
 #[test]
 fn redis_under_load() {

@@ -166,6 +166,7 @@ fn odd_control_flow_has_the_same_result() {
     let expected = workload.line();
     for (mode, stack) in [("exact", "dwarf"), ("exact", "fp"), ("sample", "dwarf")] {
         let flags = ["--mode", mode, "--stack", stack, "--sample-interval", "100"];
+        let flags = [&flags[..], &["--max-overhead", "off"]].concat();
         let capture = Capture::start(workload.pid(), &flags);
         workload.send("run 200");
         assert_eq!(workload.line(), expected, "{mode} {stack}");
@@ -219,7 +220,7 @@ fn a_strict_sandbox_lives() {
     }
     let mut workload = Workload::start(&Program::c("allows-few-calls"), &[]);
     for mode in ["exact", "sample"] {
-        let flags = ["--mode", mode, "--sample-interval", "100"];
+        let flags = ["--mode", mode, "--sample-interval", "100", "--max-overhead", "off"];
         let capture = Capture::start(workload.pid(), &flags);
         workload.send("hold 1000 100");
         assert_eq!(workload.line(), "held 100000");

@@ -23,8 +23,9 @@ fn start(options: &[&str]) -> Workload {
 
 fn capture(workload: &Workload, interval: u64) -> Capture {
     let interval = interval.to_string();
-    let flags = ["--mode", "sample", "--sample-interval", &interval, "--stack", "fp"];
-    Capture::start(workload.pid(), &[&flags[..], &["--ring-bytes", "64MiB"]].concat())
+    let flags = ["--mode", "sample", "--sample-interval", &interval, "--max-overhead", "off"];
+    let more = ["--stack", "fp", "--ring-bytes", "64MiB"];
+    Capture::start(workload.pid(), &[&flags[..], &more].concat())
 }
 
 /// Variance of the estimate of the bytes of `count` blocks of `size` bytes.

@@ -79,27 +79,33 @@ impl Rung {
     }
 }
 
-/// Attached probes; dropping it detaches them.
-pub struct Attached {
-    /// The rung that worked.
+/// The heap programs of a rung, loaded: probes are placed with them as often as wanted.
+pub struct HeapPrograms {
+    /// The rung.
     pub rung: Rung,
-    links: Vec<OwnedFd>,
-    programs: Vec<OwnedFd>,
+    entry: OwnedFd,
+    /// For entry and return together, or for returns.
+    second: OwnedFd,
 }
 
-impl Attached {
-    /// Attaches to all files by the first rung that this kernel takes. All or nothing: when a later
-    /// file fails nothing stays attached.
-    pub fn new(
+/// Placed probes; dropping them takes them away.
+pub struct Links(Vec<OwnedFd>);
+
+impl HeapPrograms {
+    /// Loads the programs of the first rung that this kernel takes, and places all probes. All or nothing: when a
+    /// later file fails nothing stays in place.
+    pub fn place_first(
         programs: &Programs,
         pid: Pid,
         files: &[HeapProbes],
         ladder: &[Rung],
-    ) -> Result<Self, KernelError> {
+    ) -> Result<(Self, Links), KernelError> {
         let mut refused = None;
         for &rung in ladder {
-            match attach(rung, programs, pid, files) {
-                Ok(attached) => return Ok(attached),
+            let loaded = Self::load(programs, rung)
+                .and_then(|loaded| loaded.place(pid, files).map(|links| (loaded, links)));
+            match loaded {
+                Ok(placed) => return Ok(placed),
                 // EINVAL is how a kernel says that it does not know the attach type.
                 Err(KernelError::Attach { error, .. })
                     if error.raw_os_error() == Some(libc::EINVAL) =>
@@ -114,25 +120,70 @@ impl Attached {
         Err(KernelError::Attach { what: "heap probes".into(), error })
     }
 
+    fn load(programs: &Programs, rung: Rung) -> Result<Self, KernelError> {
+        let expected = match rung {
+            Rung::Session | Rung::Multi => Some(AttachType::UprobeMulti),
+            Rung::Perf => None,
+        };
+        let (second, attach) = match rung {
+            Rung::Session => ("heap_session", Some(AttachType::UprobeSession)),
+            Rung::Multi | Rung::Perf => ("heap_return", expected),
+        };
+        let entry = programs.load("heap_entry", ProgramType::Kprobe, expected)?;
+        let second = programs.load(second, ProgramType::Kprobe, attach)?;
+        Ok(HeapPrograms { rung, entry, second })
+    }
+
+    /// Places the probes of all files. Those of one file: first where nothing but the entry is wanted, which are
+    /// the frees; the order of `points` is kept.
+    pub fn place(&self, pid: Pid, files: &[HeapProbes]) -> Result<Links, KernelError> {
+        let (entry, second) = (&self.entry, &self.second);
+        let entry_only = |point: &&ProbePoint| !point.on_return;
+        let followed = |point: &&ProbePoint| point.on_return;
+        let (multi_type, session) = (AttachType::UprobeMulti, AttachType::UprobeSession);
+        let mut placed = Links(Vec::new());
+        let links = &mut placed.0;
+        for file in files {
+            match self.rung {
+                Rung::Session => {
+                    links.extend(multi(entry, multi_type, false, pid, file, entry_only)?);
+                    links.extend(multi(second, session, false, pid, file, followed)?);
+                }
+                Rung::Multi => {
+                    links.extend(multi(entry, multi_type, false, pid, file, |_| true)?);
+                    links.extend(multi(second, multi_type, true, pid, file, followed)?);
+                }
+                Rung::Perf => {
+                    for point in &file.points {
+                        links.push(perf(entry, false, pid, file, point)?);
+                    }
+                    for point in file.points.iter().filter(followed) {
+                        links.push(perf(second, true, pid, file, point)?);
+                    }
+                }
+            }
+        }
+        tracing::debug!("{} links by {}", links.len(), self.rung.name());
+        Ok(placed)
+    }
+
     /// Hits that the kernel did not deliver because the program was running already.
     pub fn missed(&self) -> u64 {
-        self.programs.iter().filter_map(|program| sys::recursion_misses(program.as_fd()).ok()).sum()
-    }
-
-    /// The links, which detach when they are closed.
-    pub fn into_links(mut self) -> Vec<OwnedFd> {
-        mem::take(&mut self.links)
-    }
-
-    /// Number of links, for the log.
-    pub fn links(&self) -> usize {
-        self.links.len()
+        let programs = [&self.entry, &self.second].into_iter();
+        programs.filter_map(|program| sys::recursion_misses(program.as_fd()).ok()).sum()
     }
 }
 
-impl Drop for Attached {
+impl Links {
+    /// The descriptors: a probe goes when its is closed.
+    pub fn into_descriptors(mut self) -> Vec<OwnedFd> {
+        mem::take(&mut self.0)
+    }
+}
+
+impl Drop for Links {
     fn drop(&mut self) {
-        close_together(self.links.drain(..), apart::close);
+        close_together(self.0.drain(..), apart::close);
     }
 }
 
@@ -149,59 +200,6 @@ pub(super) fn close_together<T: Send>(
             closes.map_or_else(|error| tracing::debug!("{error}"), drop);
         }
     });
-}
-
-fn attach(
-    rung: Rung,
-    programs: &Programs,
-    pid: Pid,
-    files: &[HeapProbes],
-) -> Result<Attached, KernelError> {
-    let expected = match rung {
-        Rung::Session | Rung::Multi => Some(AttachType::UprobeMulti),
-        Rung::Perf => None,
-    };
-    let entry = programs.load("heap_entry", ProgramType::Kprobe, expected)?;
-    let second = match rung {
-        Rung::Session => {
-            programs.load("heap_session", ProgramType::Kprobe, Some(AttachType::UprobeSession))?
-        }
-        Rung::Multi | Rung::Perf => programs.load("heap_return", ProgramType::Kprobe, expected)?,
-    };
-    let mut attached = Attached { rung, links: Vec::new(), programs: Vec::new() };
-    let links = &mut attached.links;
-    for file in files {
-        // Entries and returns of one file; the order of `points` is kept.
-        let entry_only = |point: &&ProbePoint| !point.on_return;
-        let followed = |point: &&ProbePoint| point.on_return;
-        match rung {
-            Rung::Session => {
-                links.extend(multi(&entry, AttachType::UprobeMulti, false, pid, file, entry_only)?);
-                links.extend(multi(
-                    &second,
-                    AttachType::UprobeSession,
-                    false,
-                    pid,
-                    file,
-                    followed,
-                )?);
-            }
-            Rung::Multi => {
-                links.extend(multi(&entry, AttachType::UprobeMulti, false, pid, file, |_| true)?);
-                links.extend(multi(&second, AttachType::UprobeMulti, true, pid, file, followed)?);
-            }
-            Rung::Perf => {
-                for point in &file.points {
-                    links.push(perf(&entry, false, pid, file, point)?);
-                }
-                for point in file.points.iter().filter(followed) {
-                    links.push(perf(&second, true, pid, file, point)?);
-                }
-            }
-        }
-    }
-    attached.programs = vec![entry, second];
-    Ok(attached)
 }
 
 fn multi(

@@ -7,13 +7,18 @@ use std::{
 };
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
-use memmgr_common::{Counter, Settings, limits::MAX_FUNCTIONS, per_cpu::Cpu};
+use memmgr_common::{
+    Counter, Settings,
+    limits::{FAULTS, MAX_FUNCTIONS},
+    per_cpu::{Calls, Cpu},
+};
 
 use crate::units::Pid;
 
 use super::{
     apart,
-    attach::{Attached, HeapProbes, Rung, close_together},
+    attach::{HeapProbes, HeapPrograms, Rung, close_together},
+    gate::Gate,
     object::Programs,
     sys::{self, ProgramType},
     tracefs::{self, Tracefs},
@@ -120,8 +125,10 @@ fn load_remedy(error: &io::Error, log: &str) -> String {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Books {
     values: [u64; Counter::COUNT as usize],
-    /// Calls by function of the attach plan.
-    pub hits: Vec<u64>,
+    /// By function of the attach plan.
+    pub calls: Vec<Calls>,
+    /// Page faults, counted in the same way.
+    pub faults: Calls,
     /// Probe hits that the kernel did not deliver.
     pub missed: u64,
 }
@@ -148,7 +155,9 @@ impl Books {
 
     /// Hits that the programs began to handle.
     pub fn seen(&self) -> u64 {
-        self.get(Counter::Seen) + self.hits.iter().sum::<u64>()
+        self.get(Counter::Seen)
+            + self.calls.iter().map(|calls| calls.hits).sum::<u64>()
+            + self.faults.hits
     }
 
     /// `seen - filtered - sampled_out - submitted - lost`: 0 when the books balance.
@@ -164,7 +173,8 @@ impl Books {
 /// The loaded kernel part. Dropping it detaches everything: all links are owned by descriptors and nothing is pinned.
 pub struct Kernel {
     programs: Programs,
-    heap: Option<Attached>,
+    /// The allocators' probes.
+    pub heap: Option<Gate>,
     other_links: Vec<OwnedFd>,
     settings: Array<MapData, PodSettings>,
     /// Functions of the attach plan.
@@ -184,6 +194,13 @@ unsafe impl aya::Pod for PodSettings {}
 struct PodCpu(Cpu);
 // SAFETY: `Cpu` is repr(C), made of 64-bit integers (its size is asserted).
 unsafe impl aya::Pod for PodCpu {}
+
+/// [`Calls`] as a map value.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct PodCalls(Calls);
+// SAFETY: `Calls` is repr(C), made of two 64-bit integers.
+unsafe impl aya::Pod for PodCalls {}
 
 impl Kernel {
     /// Makes the maps and loads nothing yet. `ring_bytes` must be a power of two and at least a page.
@@ -219,16 +236,15 @@ impl Kernel {
     pub fn attach_heap(
         &mut self,
         pid: Pid,
-        files: &[HeapProbes],
+        files: Vec<HeapProbes>,
         ladder: &[Rung],
     ) -> Result<Rung, KernelError> {
-        let attached = Attached::new(&self.programs, pid, files, ladder)?;
-        let rung = attached.rung;
+        let (programs, links) = HeapPrograms::place_first(&self.programs, pid, &files, ladder)?;
+        let rung = programs.rung;
         let points = files.iter().flat_map(|file| &file.points);
         let functions = points.map(|point| u32::from(point.cookie.function()) + 1).max();
         self.functions = functions.unwrap_or(0).min(MAX_FUNCTIONS);
-        tracing::debug!("{} links by {}", attached.links(), rung.name());
-        self.heap = Some(attached);
+        self.heap = Some(Gate::open(programs, pid, files, links));
         Ok(rung)
     }
 
@@ -306,18 +322,25 @@ impl Kernel {
     pub fn books(&self) -> Result<Books, KernelError> {
         let cpus: PerCpuArray<_, PodCpu> =
             PerCpuArray::try_from(self.map("CPUS")?).map_err(map_error)?;
-        let missed = self.heap.as_ref().map_or(0, Attached::missed);
+        let missed = self.heap.as_ref().map_or(0, |gate| gate.programs.missed());
         let mut books = Books { missed, ..Books::default() };
         for cpu in cpus.get(&0, 0).map_err(map_error)?.iter() {
             for (sum, value) in books.values.iter_mut().zip(cpu.0.counters) {
                 *sum += value;
             }
         }
-        let hits: PerCpuArray<_, u64> =
-            PerCpuArray::try_from(self.map("HITS")?).map_err(map_error)?;
-        books.hits = (0..self.functions)
-            .map(|function| Ok(hits.get(&function, 0).map_err(map_error)?.iter().sum()))
-            .collect::<Result<_, _>>()?;
+        let calls: PerCpuArray<_, PodCalls> =
+            PerCpuArray::try_from(self.map("CALLS")?).map_err(map_error)?;
+        let of = |function: u32| -> Result<Calls, KernelError> {
+            let mut sum = Calls::default();
+            for PodCalls(calls) in calls.get(&function, 0).map_err(map_error)?.iter() {
+                sum.hits += calls.hits;
+                sum.chosen += calls.chosen;
+            }
+            Ok(sum)
+        };
+        books.calls = (0..self.functions).map(of).collect::<Result<_, _>>()?;
+        books.faults = of(FAULTS.into())?;
         Ok(books)
     }
 
@@ -328,7 +351,7 @@ impl Kernel {
 
     /// Detaches every probe. The maps stay readable.
     pub fn detach(&mut self) {
-        let heap = self.heap.take().map(Attached::into_links).unwrap_or_default();
+        let heap = self.heap.take().map(Gate::into_descriptors).unwrap_or_default();
         let heap = heap.into_iter().map(|link| (link, apart::close as fn(OwnedFd)));
         let other = self.other_links.drain(..).map(|link| (link, drop as fn(OwnedFd)));
         close_together(heap.chain(other), |(link, close)| close(link));

@@ -2,15 +2,17 @@
 //!
 //! aya makes the maps and reads the object. It has no uprobe sessions and no uprobe.multi in the
 //! version that builds here, so loading and linking of programs is ours: [`sys`] holds the system
-//! calls, [`object`] the programs, [`attach`] the ladder of ways to attach, [`kernel`] the whole
+//! calls, [`object`] the programs, [`attach`] the ladder of ways to attach, [`gate`] probes that come and go, [`kernel`] the whole
 //! behind one type.
 
 pub mod apart;
 pub mod attach;
+pub mod gate;
 pub mod kernel;
 pub mod object;
 pub mod sys;
 pub mod tracefs;
 
 pub use attach::{HeapProbes, ProbePoint, Rung};
+pub use gate::Gate;
 pub use kernel::{Books, Kernel, KernelError};

@@ -4,7 +4,7 @@ use std::{fs::File, io, time::Instant};
 
 use aya::maps::{MapData, RingBuf};
 use memmgr_common::{
-    StackKind,
+    Cookie, StackKind,
     target::{CAPTURED, LAUNCHED},
 };
 
@@ -168,11 +168,13 @@ impl Session {
         }
         let rung = if capture.probes_allocators() {
             let ladder = Rung::ladder(kernel_release);
-            Some(kernel.attach_heap(capture.pid, &heap_probes(&plan), ladder)?)
+            Some(kernel.attach_heap(capture.pid, heap_probes(&plan), ladder)?)
         } else {
-            kernel.attach_faults()?;
             None
         };
+        if capture.traces_faults() {
+            kernel.attach_faults()?;
+        }
         target.check_same(roots)?;
 
         Ok(Session {
@@ -190,6 +192,11 @@ impl Session {
             attach_s: began.elapsed().as_secs_f64(),
             target,
         })
+    }
+
+    /// Whether the return of a call of this function is followed even when the call is passed over.
+    pub fn always_returns(&self, cookie: Cookie) -> bool {
+        self.rung != Some(Rung::Session) || !cookie.is_leaf()
     }
 
     /// How events come, in a word.

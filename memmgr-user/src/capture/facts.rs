@@ -1,5 +1,7 @@
 //! What stays of a session when its probes are gone: plain values for the report.
 
+use memmgr_common::per_cpu::Calls;
+
 use crate::{
     allocator::Site,
     escape::Safe,
@@ -27,13 +29,13 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Takes them; `hits` are outermost calls by function of the attach plan.
-    pub fn of(session: &Session, hits: &[u64]) -> Self {
+    /// Takes them; `calls` are those by function of the attach plan.
+    pub fn of(session: &Session, calls: &[Calls]) -> Self {
         let planned = session.plan.not_covered.iter();
         let planned = planned.map(|n| NotCovered { what: n.what.clone(), why: n.why.clone() });
         Facts {
             identity: session.target.identity.clone(),
-            allocators: allocators(session, hits),
+            allocators: allocators(session, calls),
             not_covered: session.not_covered.iter().cloned().chain(planned).collect(),
             attach: session.attached_by(),
             stack: session.stack.clone(),
@@ -42,8 +44,8 @@ impl Facts {
     }
 }
 
-fn allocators(session: &Session, hits: &[u64]) -> Vec<Allocator> {
-    let hits_of = |index: u16| hits.get(usize::from(index)).copied().unwrap_or(0);
+fn allocators(session: &Session, calls: &[Calls]) -> Vec<Allocator> {
+    let hits_of = |index: u16| calls.get(usize::from(index)).map_or(0, |calls| calls.hits);
     session
         .plan
         .allocators

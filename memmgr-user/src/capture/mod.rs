@@ -1,6 +1,7 @@
 //! A capture: what is asked for, and everything that is held while it runs.
 
 pub mod attach;
+pub mod calibrate;
 pub mod facts;
 pub mod hazards;
 pub mod launch;
@@ -15,6 +16,7 @@ use memmgr_common::{Mode, Settings, StackKind};
 use crate::{
     aggregate::Filter,
     allocator::{AllocatorOption, ProbeOption},
+    govern::Budget,
     units::Pid,
 };
 
@@ -36,7 +38,15 @@ pub enum Selection {
         /// Mean bytes between samples.
         interval: u64,
     },
+    /// What the budget allows: every call, else samples, else windows of time.
+    Auto {
+        /// Capture page faults too, and look closely at the allocator only while the process grows.
+        growth_first: bool,
+    },
 }
+
+/// Mean bytes between samples of page faults beside an allocator's probes: 16 pages.
+const FAULT_INTERVAL: u64 = 64 << 10;
 
 /// Which stacks a person asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +84,8 @@ pub struct CapturePlan {
     pub probes: Vec<ProbeOption>,
     /// Attach although a debugger traces the target.
     pub allow_traced: bool,
+    /// What the capture may cost the target.
+    pub budget: Budget,
 }
 
 impl CapturePlan {
@@ -81,7 +93,7 @@ impl CapturePlan {
     pub fn count_scale(&self) -> u32 {
         match self.selection {
             Selection::Exact => 1,
-            Selection::Sample { .. } | Selection::Growth { .. } => 256,
+            Selection::Sample { .. } | Selection::Growth { .. } | Selection::Auto { .. } => 256,
         }
     }
 
@@ -90,12 +102,24 @@ impl CapturePlan {
         !matches!(self.selection, Selection::Growth { .. })
     }
 
-    /// The settings of the kernel part while capturing.
+    /// Whether page faults are captured.
+    pub fn traces_faults(&self) -> bool {
+        matches!(self.selection, Selection::Growth { .. } | Selection::Auto { growth_first: true })
+    }
+
+    /// Whether the allocator is looked at closely only while the process grows, where the budget does not allow it always.
+    pub fn grows_first(&self) -> bool {
+        self.selection == Selection::Auto { growth_first: true }
+    }
+
+    /// The settings of the kernel part when capturing begins.
     pub fn settings(&self, stack: StackKind) -> Settings {
         let (mode, sample_interval, fault_interval) = match self.selection {
             Selection::Exact => (Mode::Exact, 0, 0),
             Selection::Sample { interval } => (Mode::Sample, interval, 0),
             Selection::Growth { interval } => (Mode::Off, 0, interval),
+            // Every call, but remembered as samples are, so that it can become coarser at any time.
+            Selection::Auto { .. } => (Mode::Sample, 0, FAULT_INTERVAL),
         };
         Settings {
             capturing: 1,
@@ -107,6 +131,8 @@ impl CapturePlan {
             awake_until: u64::MAX,
             event_cost: 0,
             tokens_per_1024_ns: 0,
+            ring_bytes: self.ring_bytes.into(),
+            window: 0,
         }
     }
 }

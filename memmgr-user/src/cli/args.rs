@@ -8,6 +8,7 @@ use memmgr::{
     aggregate::Filter,
     allocator::{AllocatorOption, ProbeOption},
     capture::{CapturePlan, Selection, StackOption},
+    govern::Budget,
     sink::{Class, Format, Metric},
     units::Pid,
 };
@@ -103,9 +104,12 @@ pub struct CaptureFlags {
     /// How long to capture; 0 is until Ctrl-C [default: 30s, for a command until it ends]
     #[arg(short, long, value_name = "TIME", value_parser = values::time)]
     pub duration: Option<Duration>,
-    /// Every call, Poisson sampling by bytes, or only what makes the process grow
-    #[arg(long, value_enum, default_value_t = ModeFlag::Sample)]
+    /// Which calls are captured
+    #[arg(long, value_enum, default_value_t = ModeFlag::Auto)]
     pub mode: ModeFlag,
+    /// Percent of the process's processor time that the capture may take; `off` for no limit [default: 5, in exact mode off]
+    #[arg(long, value_name = "PERCENT", value_parser = values::budget)]
+    pub max_overhead: Option<Budget>,
     /// Mean bytes between samples
     #[arg(long, value_name = "BYTES", default_value = "512KiB", value_parser = values::sample_interval)]
     pub sample_interval: u64,
@@ -118,7 +122,7 @@ pub struct CaptureFlags {
     /// Bytes of stack to copy where unwind tables are used: 4KiB to 64KiB
     #[arg(long, value_name = "BYTES", default_value = "16KiB", value_parser = values::stack_bytes)]
     pub stack_bytes: u32,
-    /// Size of the ring buffer between the kernel and memmgr [default: 8MiB, in exact mode 16MiB, for a command 64MiB]
+    /// Size of the ring buffer between the kernel and memmgr [default: 8MiB, 16MiB where every call may be captured, for a command 64MiB]
     #[arg(long, value_name = "BYTES", value_parser = values::ring_bytes)]
     pub ring_bytes: Option<u32>,
     /// Show only outstanding blocks of at least this age
@@ -141,6 +145,8 @@ pub struct CaptureFlags {
 /// Which calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ModeFlag {
+    /// What --max-overhead allows: every call, else samples, else windows of time beside page faults and mappings
+    Auto,
     /// Every call: exact figures, for short captures and targets that allocate little
     Exact,
     /// Poisson sampling by bytes: estimates at a small cost
@@ -163,9 +169,22 @@ pub enum StackFlag {
 impl CaptureFlags {
     /// What the flags mean for this process.
     pub fn plan(&self, pid: Pid) -> CapturePlan {
+        let budget = match (self.max_overhead, self.mode) {
+            // All of its time is no limit.
+            (Some(Budget::Percent(100.0)), _) | (None, ModeFlag::Exact) => Budget::Off,
+            (None, ModeFlag::Auto | ModeFlag::Sample | ModeFlag::Growth) => Budget::Percent(5.0),
+            (Some(budget), _) => budget,
+        };
         CapturePlan {
             pid,
             selection: match self.mode {
+                // No probe is for nothing: as near to that as there is.
+                _ if budget == Budget::Percent(0.0) => {
+                    Selection::Growth { interval: self.sample_interval }
+                }
+                ModeFlag::Auto => Selection::Auto { growth_first: true },
+                // A budget may forbid it: then as near to it as the budget allows.
+                ModeFlag::Exact if budget != Budget::Off => Selection::Auto { growth_first: false },
                 ModeFlag::Exact => Selection::Exact,
                 ModeFlag::Sample => Selection::Sample { interval: self.sample_interval },
                 ModeFlag::Growth => Selection::Growth { interval: self.sample_interval },
@@ -177,7 +196,7 @@ impl CaptureFlags {
             },
             stack_bytes: self.stack_bytes,
             ring_bytes: self.ring_bytes.unwrap_or(match self.mode {
-                ModeFlag::Exact => 16 << 20,
+                ModeFlag::Exact | ModeFlag::Auto => 16 << 20,
                 ModeFlag::Sample | ModeFlag::Growth => 8 << 20,
             }),
             duration: Some(self.duration.unwrap_or(USUAL_DURATION)).filter(|d| !d.is_zero()),
@@ -186,6 +205,7 @@ impl CaptureFlags {
             allocators: self.allocator.clone(),
             probes: self.probe.clone(),
             allow_traced: self.allow_traced,
+            budget,
         }
     }
 

@@ -12,6 +12,7 @@ use tokio::{
 use memmgr::{
     capture::{AttachError, CapturePlan, Selection, Session, Target, TargetError, stack_choice},
     escape::Safe,
+    govern::Budget,
     judge::{Suppressions, judge},
     pipeline::{self, Captured, Ended, Pulse},
     progress,
@@ -194,7 +195,14 @@ fn attached(plan: &CapturePlan, session: &Session, until: Until) -> String {
         None => "page faults and mappings traced".to_owned(),
     };
     let mode = match plan.selection {
+        Selection::Growth { .. } if plan.budget == Budget::Percent(0.0) => {
+            "a budget of 0 allows no probe in an allocator: only a few page faults and mappings are looked at".to_owned()
+        }
         Selection::Exact => "every call".to_owned(),
+        Selection::Auto { .. } => match plan.budget {
+            Budget::Off => "every call, whatever it costs".to_owned(),
+            Budget::Percent(percent) => format!("every call, as far as {percent} % of its time go"),
+        },
         Selection::Sample { interval } | Selection::Growth { interval } => {
             format!("a sample every {}", human_bytes(interval))
         }

@@ -12,6 +12,7 @@ use anyhow::Context;
 use memmgr::{
     aggregate::Filter,
     capture::{CapturePlan, Selection, StackOption},
+    govern::Budget,
     judge::Suppressions,
     output::Output,
     sink::{Format, RenderOptions, leaks_table, write},
@@ -39,6 +40,7 @@ pub fn run(options: &Demo) -> anyhow::Result<()> {
         allocators: Vec::new(),
         probes: Vec::new(),
         allow_traced: false,
+        budget: Budget::Off,
     };
     eprintln!("memmgr: started a small program that leaks (process {})", plan.pid);
     let outputs = [

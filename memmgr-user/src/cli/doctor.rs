@@ -12,6 +12,7 @@ use memmgr::{
     },
     capture::{CapturePlan, Selection, Session, StackOption, hazards::running_kernel},
     escape::Safe,
+    govern::Budget,
     source::{cgroup::MemoryCgroup, host::read_host, roots::Roots},
     units::Pid,
 };
@@ -185,6 +186,7 @@ fn probes(roots: &Roots) -> Check {
         allocators: Vec::new(),
         probes: Vec::new(),
         allow_traced: true,
+        budget: Budget::Off,
     };
     match Session::attach(roots, &plan, None) {
         Ok(session) => {

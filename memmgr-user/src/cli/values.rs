@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use memmgr::govern::Budget;
+
 /// A size: `524288`, `512KiB`, `1MiB`, `10MB`.
 pub fn size(text: &str) -> Result<u64, String> {
     text.parse::<bytesize::ByteSize>()
@@ -32,6 +34,17 @@ pub fn sample_interval(text: &str) -> Result<u64, String> {
         0 => Err("at least 1 byte; `--mode exact` takes every call".into()),
         large if large > 1 << 30 => Err("at most 1GiB".into()),
         interval => Ok(interval),
+    }
+}
+
+/// A budget in percent of the target's processor time: `5`, `0.5%`, `off`.
+pub fn budget(text: &str) -> Result<Budget, String> {
+    if text == "off" {
+        return Ok(Budget::Off);
+    }
+    match text.trim_end_matches('%').trim_end().parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(Budget::Percent(percent)),
+        _ => Err("a number of percent from 0 to 100, or `off`".into()),
     }
 }
 
@@ -73,6 +86,23 @@ mod tests {
             [("30s", Some(30_000)), ("0", Some(0)), ("500ms", Some(500)), ("30", None)]
         {
             assert_eq!(time(text).ok().map(|t| t.as_millis()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn budgets() {
+        for (text, expected) in [
+            ("off", Some(Budget::Off)),
+            ("5", Some(Budget::Percent(5.0))),
+            ("0.5%", Some(Budget::Percent(0.5))),
+            ("0", Some(Budget::Percent(0.0))),
+            ("100 %", Some(Budget::Percent(100.0))),
+            ("101", None),
+            ("-1", None),
+            ("NaN", None),
+            ("", None),
+        ] {
+            assert_eq!(budget(text).ok(), expected, "{text}");
         }
     }
 

@@ -53,8 +53,10 @@ impl Costs {
 }
 
 /// What the price of a hit on a function depends on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Priced {
+    /// Its name, for people.
+    pub name: String,
     /// The probe stands on an instruction that the kernel single-steps.
     pub single_stepped: bool,
     /// Its return is followed whether the call is sampled or not.

@@ -1,21 +1,26 @@
 //! The governor: keeps what probing costs the target within a budget. Pure: figures in, decisions out.
 //!
 //! A probe hit costs the same whatever becomes of it, so that a budget is kept by two means. The *interval* decides how many
-//! hits become events. The *account* decides for how long the allocator's probes are in place at all: it earns
-//! the budget's share of the target's processor time, pays for every hit, and when it is overdrawn the probes are taken away
-//! until it has recovered. For a target that allocates little it never is; for a busy one that makes windows, as long and
-//! as frequent as the budget allows, without any plan of them; and when the load falls the windows become longer
-//! until they meet.
+//! hits become events. The *account* decides for how long the allocator's probes are in place at all: it earns the budget's
+//! share of the target's processor time and pays for every hit. While it is not overdrawn the probes stay. Once it is, they
+//! come back for *windows*: each begins when enough was earned, and has a length that was fixed before it began. When
+//! windows show that the load has fallen, the probes stay again.
+//!
+//! Neither the beginning nor the end of a window depends on what happens in it, so that windows see a fair sample of the
+//! target's time: one that ended with the first burst would see quiet time for the most part, and its figures would stand
+//! for all the time. Only what would cost many times too much is cut short.
 
 mod costs;
 mod swelling;
+mod windows;
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use crate::units::human_bytes;
 
 pub use costs::{Costs, Priced, Seen, Spent};
 use swelling::Swelling;
+use windows::Windows;
 
 /// What a capture may cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,15 +36,15 @@ pub enum Budget {
 pub struct Terms {
     /// The budget.
     pub budget: Budget,
-    /// The finest sampling interval in bytes; 0 is every call.
+    /// The finest sampling interval in bytes; 0 is every call. Also the one to begin with.
     pub finest: u64,
-    /// The interval to begin with.
-    pub first: u64,
+    /// The same for page faults.
+    pub finest_faults: u64,
     /// Look closely at the allocator only while the target grows.
     pub growth_first: bool,
     /// Prices.
     pub costs: Costs,
-    /// The functions that are probed.
+    /// The functions that are probed; none where page faults are all that is captured.
     pub functions: Vec<Priced>,
 }
 
@@ -69,6 +74,12 @@ pub struct Step {
     pub achieved_percent: f64,
 }
 
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} s: {}", self.at.as_secs_f64(), self.what)
+    }
+}
+
 /// Keeps the budget.
 #[derive(Debug)]
 pub struct Governor {
@@ -80,11 +91,16 @@ pub struct Governor {
     last: Seen,
     /// At the last change of the interval, and whenever the probes came.
     tuned: Seen,
-    /// When the probes came or went last.
+    /// When the probes came, and when they came or went last.
+    opened: Seen,
     turned: Duration,
-    windows: u64,
+    /// Whether they are there: placing them takes a while.
+    placed: bool,
+    /// While the probes come and go; `None` while they stay.
+    windows: Option<Windows>,
     spent: f64,
-    cpu: f64,
+    /// In windows: nanoseconds that probing took, and the target's processor time.
+    in_windows: (f64, f64),
     swelling: Swelling,
     steps: Vec<Step>,
 }
@@ -92,19 +108,15 @@ pub struct Governor {
 impl Governor {
     /// Of the budget this share is aimed at: prices are estimates, and a probe also costs what no clock shows (caches).
     const AIM: f64 = 0.6;
-    /// What can be saved up, in nanoseconds of the target's time: the longest burst of a window.
+    /// What can be saved up, in nanoseconds of the target's time.
     const MOST_SAVED: f64 = 40_000_000.0;
-    /// A window that spends less than this many times what placing and removing its probes costs is not worth it.
-    const WORTH: f64 = 8.0;
-    /// Time between two windows at least, so that the target is not disturbed all the time.
-    const PAUSE: Duration = Duration::from_millis(200);
     /// Share of the budget for windows while the target does not grow, where growth is looked for first.
     const UNATTENDED: f64 = 0.25;
     /// In windows, events may cost this share of the hits.
     const EVENTS_TO_HITS: f64 = 0.4;
     /// Looks while the probes are new or windows are open, and otherwise.
     const SOON: Duration = Duration::from_millis(5);
-    const LATER: Duration = Duration::from_millis(100);
+    const LATER: Duration = Duration::from_millis(50);
     /// Time to measure before the interval is tuned.
     const MEASURE: Duration = Duration::from_millis(250);
     /// Steps that are kept for the report.
@@ -117,9 +129,9 @@ impl Governor {
     /// Begins with the probes in place, and a little saved up to look around with.
     pub fn new(terms: Terms) -> Self {
         let orders = Orders {
-            interval: terms.first,
-            fault_interval: 0,
-            open: true,
+            interval: terms.finest,
+            fault_interval: terms.finest_faults,
+            open: !terms.functions.is_empty(),
             dropped: vec![false; terms.functions.len()],
             next_look: Self::SOON,
         };
@@ -129,10 +141,12 @@ impl Governor {
             balance: Self::MOST_SAVED / 2.0,
             last: Seen::default(),
             tuned: Seen::default(),
+            opened: Seen::default(),
             turned: Duration::ZERO,
-            windows: 1,
+            placed: true,
+            windows: None,
             spent: 0.0,
-            cpu: 0.0,
+            in_windows: (0.0, 0.0),
             swelling: Swelling::default(),
             steps: Vec::new(),
         }
@@ -143,43 +157,71 @@ impl Governor {
         &self.orders
     }
 
+    /// The budget to keep.
+    pub fn budget(&self) -> Budget {
+        self.terms.budget
+    }
+
+    /// The price of an event with a stack, in nanoseconds.
+    pub fn event_price(&self) -> f64 {
+        self.terms.costs.event
+    }
+
     /// The steps so far.
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
 
-    /// Percent of the target's processor time that probing took.
-    pub fn achieved_percent(&self) -> f64 {
-        if self.cpu > 0.0 { (self.spent / self.cpu * 100.0).min(100.0) } else { 0.0 }
+    /// Percent of the target's processor time that probing took; `None` where it used too little to say.
+    pub fn achieved_percent(&self) -> Option<f64> {
+        const LEAST: Duration = Duration::from_millis(20);
+        let cpu = self.last.cpu;
+        (cpu >= LEAST).then(|| (self.spent / cpu.as_nanos() as f64 * 100.0).min(100.0))
     }
 
-    /// Times that the probes were placed.
-    pub fn windows(&self) -> u64 {
-        self.windows
+    /// Percent of its speed at which the target ran in windows; `None` without any.
+    pub fn speed_in_windows_percent(&self) -> Option<f64> {
+        let (spent, cpu) = self.in_windows;
+        (cpu > 0.0).then(|| ((1.0 - spent / cpu) * 100.0).max(1.0))
+    }
+
+    /// Takes prices that were measured on this host.
+    pub fn price(&mut self, costs: Costs) {
+        self.terms.costs = costs;
     }
 
     /// Takes the target's private memory.
     pub fn memory(&mut self, at: Duration, bytes: u64) {
         let before = self.swelling.is_confirmed();
         self.swelling.point(at, bytes);
-        if self.terms.growth_first && self.swelling.is_confirmed() != before && self.windows > 1 {
-            self.note(
-                at,
-                if before {
-                    "the target stopped growing: its allocator is looked at less often".into()
-                } else {
-                    "the target grows: its allocator is looked at as often as the budget allows"
-                        .into()
-                },
-            );
+        if self.terms.growth_first
+            && self.swelling.is_confirmed() != before
+            && self.windows.is_some()
+        {
+            let what = if before {
+                "the target stopped growing: its allocator is looked at less often"
+            } else {
+                "the target grows: its allocator is looked at as often as the budget allows"
+            };
+            self.note(at, what.into());
         }
     }
 
     /// The probes are in place.
     pub fn opened(&mut self, seen: &Seen) {
-        self.tuned = seen.clone();
-        self.turned = seen.at;
-        self.windows += 1;
+        (self.tuned, self.opened, self.turned) = (seen.clone(), seen.clone(), seen.at);
+        self.placed = true;
+        if let Some(windows) = &mut self.windows {
+            windows.begin(seen.at);
+        }
+    }
+
+    /// The probes could not be placed: they stay away.
+    pub fn failed(&mut self, at: Duration, why: &str) {
+        (self.orders.open, self.placed) = (false, false);
+        self.windows = None;
+        self.turned = at;
+        self.note(at, format!("the allocator's probes could not be placed again: {why}"));
     }
 
     /// Looks at the figures and decides. `held` is the number of blocks that are remembered.
@@ -188,63 +230,93 @@ impl Governor {
         let spent = self.terms.costs.of(&self.terms.functions, &delta);
         let cpu = delta.cpu.as_nanos() as f64;
         self.spent += spent.total();
-        self.cpu += cpu;
-        let Budget::Percent(percent) = self.terms.budget else {
-            self.last = seen;
-            self.orders.next_look = Self::LATER;
-            return &self.orders;
-        };
-        let share = percent / 100.0;
-        self.tune_faults(&delta, spent, cpu, share);
-        let attention =
-            if self.orders.open || !self.terms.growth_first || self.swelling.is_confirmed() {
-                1.0
-            } else {
-                Self::UNATTENDED
-            };
-        self.balance += cpu * share * Self::AIM * attention - spent.hits - spent.events;
-        self.balance = self.balance.min(Self::MOST_SAVED);
-        if self.orders.open {
-            self.tune_interval(&seen, share, held);
-            if self.balance < 0.0 {
-                self.close(&seen, share);
+        self.orders.next_look = Self::LATER;
+        if let Budget::Percent(percent) = self.terms.budget {
+            let share = percent / 100.0;
+            self.tune_faults(&delta, spent, cpu, share);
+            let attention = if self.orders.open { 1.0 } else { self.attention() };
+            self.balance += cpu * share * Self::AIM * attention - spent.hits - spent.events;
+            // What was spent before it was known what a hit costs here is not to be earned again.
+            let learning = self.windows.as_ref().is_none_or(|windows| windows.count() <= 1);
+            let least = if learning { -Self::MOST_SAVED } else { f64::MIN };
+            self.balance = self.balance.clamp(least, Self::MOST_SAVED);
+            if self.placed && self.orders.open {
+                self.tune_interval(&seen, share, held);
+                self.may_close(&seen, share);
+            } else if !self.orders.open && !self.terms.functions.is_empty() {
+                self.may_open(&seen);
             }
-        } else if self.may_open(seen.at) {
-            self.orders.open = true;
-            self.turned = seen.at;
-            self.balance -= self.terms.costs.switch;
+            self.orders.next_look = self.next_look(&seen);
         }
-        let settled = seen.at.saturating_sub(self.turned) > Duration::from_secs(2)
-            && self.balance > Self::MOST_SAVED / 4.0;
-        self.orders.next_look = if self.orders.open && !settled { Self::SOON } else { Self::LATER };
         self.last = seen;
         &self.orders
     }
 
-    /// Enough was saved up for a window that is worth its probes.
-    fn may_open(&self, at: Duration) -> bool {
-        let worth = (self.terms.costs.switch * (1.0 + Self::WORTH)).min(Self::MOST_SAVED * 0.9);
-        at.saturating_sub(self.turned) >= Self::PAUSE
-            && self.balance >= worth.max(Self::MOST_SAVED * 0.3)
+    /// Share of the budget that windows may have.
+    fn attention(&self) -> f64 {
+        let all = !self.terms.growth_first || self.swelling.is_confirmed();
+        if all { 1.0 } else { Self::UNATTENDED }
     }
 
-    fn close(&mut self, seen: &Seen, share: f64) {
-        let window = seen.since(&self.tuned);
-        self.orders.open = false;
+    fn next_look(&self, seen: &Seen) -> Duration {
+        let settled = seen.at.saturating_sub(self.turned) > Duration::from_secs(2)
+            && self.balance > Self::MOST_SAVED / 4.0;
+        match &self.windows {
+            Some(windows) if self.orders.open => {
+                windows.ends().saturating_sub(seen.at).clamp(Duration::from_millis(1), Self::SOON)
+            }
+            None if self.orders.open && !settled => Self::SOON,
+            _ => Self::LATER,
+        }
+    }
+
+    fn may_open(&mut self, seen: &Seen) {
+        let Some(windows) = &mut self.windows else { return };
+        if windows.may_begin(seen.at, self.balance) {
+            self.orders.open = true;
+            self.turned = seen.at;
+            self.balance -= self.terms.costs.switch;
+            if windows.load_has_fallen() {
+                self.windows = None;
+                self.note(seen.at, "the load has fallen: the allocator's probes stay".into());
+            }
+        }
+    }
+
+    fn may_close(&mut self, seen: &Seen, share: f64) {
+        let over = match &self.windows {
+            None => self.balance < 0.0,
+            Some(windows) => seen.at >= windows.ends() || self.balance < -windows.deepest_debt(),
+        };
+        if !over {
+            return;
+        }
+        let first = self.windows.is_none();
+        // Probes that stayed may have been there for hours: what they cost now is what counts.
+        let window = seen.since(if first { &self.last } else { &self.opened });
+        let spent = self.terms.costs.of(&self.terms.functions, &window);
+        (self.orders.open, self.placed) = (false, false);
         self.turned = seen.at;
-        self.drop_useless(&window);
-        if self.windows == 1 {
-            let spent = self.terms.costs.of(&self.terms.functions, &window).total();
-            let percent = spent / (window.cpu.as_nanos() as f64).max(1.0) * 100.0;
+        self.drop_useless(seen.at, &window);
+        let attention = self.attention();
+        let windows = self.windows.get_or_insert_default();
+        windows.end(seen.at, &window, spent, share, &self.terms.costs);
+        let cpu = (window.cpu.as_nanos() as f64).max(1.0);
+        if first {
+            let percent = (spent.total() / cpu * 100.0).min(100.0);
+            let wait = windows.wait(Self::AIM * attention);
             self.note(
                 seen.at,
                 format!(
-                    "the allocator's probes take {:.0} % of the target's time and {:.1} % are allowed: they are taken away, and come back for \
-                     short windows",
-                    percent.min(100.0),
-                    share * 100.0
+                    "the allocator's probes take {percent:.0} % of the target's time and {} % are allowed: they are taken away, and \
+                     come back for short windows, about one {}",
+                    share * 100.0,
+                    every(wait)
                 ),
             );
+        } else {
+            self.in_windows.0 += spent.total();
+            self.in_windows.1 += cpu;
         }
     }
 
@@ -255,7 +327,9 @@ impl Governor {
         let cpu = (window.cpu.as_nanos() as f64).max(1.0);
         let allowed = (cpu * share * Self::AIM - spent.hits).max(spent.hits * Self::EVENTS_TO_HITS);
         let crowded = held > Self::MOST_REMEMBERED;
-        let coarse = spent.events > allowed * 1.5 && window.events() > 50;
+        // While enough is saved up a burst may cost what it likes.
+        let saved = self.windows.is_none() && self.balance > Self::MOST_SAVED / 4.0;
+        let coarse = !saved && spent.events > allowed * 1.5 && window.events() > 50;
         if crowded || coarse {
             let ratio = if crowded { 2.0 } else { spent.events / allowed.max(1.0) };
             let from = if self.orders.interval == 0 { 512 } else { self.orders.interval };
@@ -288,21 +362,23 @@ impl Governor {
     }
 
     /// A function whose probe costs much and gives next to no sample loses it.
-    fn drop_useless(&mut self, window: &Seen) {
+    fn drop_useless(&mut self, at: Duration, window: &Seen) {
         let (hits, chosen) = (window.hits.iter().sum::<u64>(), window.events());
         if chosen < 200 {
             return;
         }
-        for (index, function) in self.terms.functions.clone().iter().enumerate() {
-            let share = |of: &[u64], all: u64| {
-                of.get(index).copied().unwrap_or(0) as f64 / (all as f64).max(1.0)
-            };
-            if function.can_be_dropped
+        let share = |of: &[u64], index: usize, all: u64| {
+            of.get(index).copied().unwrap_or(0) as f64 / (all as f64).max(1.0)
+        };
+        for index in 0..self.terms.functions.len() {
+            if self.terms.functions[index].can_be_dropped
                 && !self.orders.dropped[index]
-                && share(&window.hits, hits) > 0.1
-                && share(&window.chosen, chosen) < 0.002
+                && share(&window.hits, index, hits) > 0.1
+                && share(&window.chosen, index, chosen) < 0.002
             {
                 self.orders.dropped[index] = true;
+                let name = self.terms.functions[index].name.clone();
+                self.note(at, format!("{name} gives next to no sample for what its probe costs: it has none any more"));
             }
         }
     }
@@ -314,16 +390,30 @@ impl Governor {
         let interval = &mut self.orders.fault_interval;
         if sent > allowed && delta.fault_events > 20 {
             *interval = coarser((*interval).max(4096), sent / allowed.max(1.0)).min(1 << 26);
-        } else if *interval > 0 && sent < allowed * 0.1 && spent.faults < allowed {
-            *interval = if *interval <= 4096 { 0 } else { *interval / 2 };
+        } else if *interval > self.terms.finest_faults
+            && sent < allowed * 0.1
+            && spent.faults < allowed
+        {
+            *interval = (*interval / 2).max(self.terms.finest_faults);
         }
     }
 
     fn note(&mut self, at: Duration, what: String) {
         if self.steps.len() < Self::MOST_STEPS {
-            let achieved_percent = self.achieved_percent();
+            let achieved_percent = self.achieved_percent().unwrap_or(0.0);
             self.steps.push(Step { at, what, achieved_percent });
         }
+    }
+}
+
+/// How often something happens, for people.
+fn every(wait: Duration) -> String {
+    match wait.as_secs() {
+        0 | 1 => "a second".to_owned(),
+        seconds @ 2..120 => format!("every {seconds} s"),
+        seconds @ 120..7200 => format!("every {} minutes", seconds / 60),
+        seconds if seconds < 1_000_000 => format!("every {} hours", seconds / 3600),
+        _ => "in weeks: this budget is too small for them".to_owned(),
     }
 }
 

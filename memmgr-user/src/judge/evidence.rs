@@ -75,6 +75,7 @@ impl<'a> Case<'a> {
         }
         let (loss, seen) = (&self.report.capture.loss, self.report.capture.accounting.seen);
         let lost = loss.ring_full
+            + loss.asleep
             + loss.map_full
             + loss.unmatched_return
             + loss.missed

@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime};
 use humantime::format_rfc3339_seconds;
 use memmgr_common::Counter;
 
-use super::Pulse;
+use super::{Pulse, steer::Seeing};
 use crate::{
     bpf::Books,
     capture::Session,
     collect::Collector,
+    govern::Governor,
     recording::{Documents, Entry, Feed},
     report::{TimelinePoint, account::Standing, ending, last_look::LastLook},
     source::{process::count_descriptors, roots::Roots},
@@ -19,6 +20,7 @@ use crate::{
 /// The figures of one moment.
 pub(super) struct Observed {
     point: TimelinePoint,
+    private_bytes: u64,
     documents: Documents,
 }
 
@@ -55,8 +57,11 @@ impl Observer {
             descriptors,
             observed_s: None,
         };
+        let process = &look.process;
+        let private_bytes =
+            process.anon_bytes.or(process.rss_bytes).unwrap_or(0) + process.swap_bytes.unwrap_or(0);
         let now = format_rfc3339_seconds(SystemTime::now()).to_string();
-        Observed { point, documents: ending::running(standing, now, look) }
+        Observed { point, private_bytes, documents: ending::running(standing, now, look) }
     }
 
     /// What was seen last of a target that has ended.
@@ -67,7 +72,7 @@ impl Observer {
 
 impl Observed {
     /// What a person sees.
-    pub(super) fn pulse(&self, collector: &Collector, books: &Books) -> Pulse {
+    pub(super) fn pulse(&self, collector: &Collector, books: &Books, governor: &Governor) -> Pulse {
         let (heap, resident) = (collector.ledger.heap(), collector.ledger.resident());
         let main = if heap.alloc_count > 0.0 { heap } else { resident };
         Pulse {
@@ -76,7 +81,14 @@ impl Observed {
             live_bytes: main.live_bytes() as u64,
             rss_bytes: self.point.rss_bytes,
             lost: books.sum(&Counter::LOST),
+            overhead_percent: governor.achieved_percent(),
+            steps: governor.steps().iter().map(ToString::to_string).collect(),
         }
+    }
+
+    /// Memory that is the target's alone, swapped out or not.
+    pub(super) fn private_bytes(&self) -> u64 {
+        self.private_bytes
     }
 
     /// What the recording gets; ends the running interval of the books.
@@ -85,7 +97,9 @@ impl Observed {
         feed: &mut Feed,
         collector: &mut Collector,
         now: KernelTime,
+        seeing: Seeing,
     ) -> Entry {
-        feed.entry(collector, now, 1.0, self.point, self.documents)
+        let point = TimelinePoint { observed_s: seeing.observed_s, ..self.point };
+        feed.entry(collector, now, seeing.stands_for, point, self.documents)
     }
 }

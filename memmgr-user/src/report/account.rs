@@ -6,14 +6,15 @@ use crate::{
     bpf::Books,
     capture::{CapturePlan, Selection, facts::Facts},
     collect::Collector as Collecting,
+    govern::{Budget, Governor},
     pipeline::{Captured, Ended},
     source::cgroup_path::memory_membership,
     units::{KernelTime, human_count},
 };
 
 use super::{
-    Accounting, Capture, Collector, Filter, Loss, NotCovered, Overhead, StackChoice, Target,
-    last_look::LastLook,
+    Accounting, Action, Capture, Collector, Filter, Loss, NotCovered, Overhead, StackChoice,
+    Target, last_look::LastLook,
 };
 
 /// A capture as it stands, while it runs or when it has ended.
@@ -27,6 +28,8 @@ pub struct Standing<'a> {
     pub collector: &'a Collecting,
     /// The kernel part's books.
     pub books: &'a Books,
+    /// The budget, and what was done to keep it.
+    pub governor: &'a Governor,
     /// When counting began, and now or when it ended.
     pub span: (KernelTime, KernelTime),
     /// Why it ended.
@@ -41,6 +44,7 @@ impl<'a> Standing<'a> {
             facts: &captured.facts,
             collector: &captured.collector,
             books: &captured.books,
+            governor: &captured.governor,
             span: captured.span,
             ended: Some(captured.ended),
         }
@@ -132,6 +136,7 @@ pub(super) fn capture(captured: &Standing<'_>, stack: StackChoice) -> Capture {
         Selection::Exact => ("exact", 0),
         Selection::Sample { interval } => ("sample", interval),
         Selection::Growth { interval } => ("growth", interval),
+        Selection::Auto { .. } => ("auto", captured.collector.counts.coarsest_interval),
     };
     let accounting = accounting(captured);
     let loss = loss(captured);
@@ -152,10 +157,30 @@ pub(super) fn capture(captured: &Standing<'_>, stack: StackChoice) -> Capture {
         complete,
         observed: None,
         probes_per_s: if duration_s > 0.0 { accounting.seen as f64 / duration_s } else { 0.0 },
-        overhead: Overhead::default(),
+        overhead: overhead(captured.governor),
         filter: Filter { min_age_s: plan.filter.min_age_s, min_size_bytes: plan.filter.min_size },
         loss,
         accounting,
+    }
+}
+
+fn overhead(governor: &Governor) -> Overhead {
+    Overhead {
+        budget_percent: match governor.budget() {
+            Budget::Off => None,
+            Budget::Percent(percent) => Some(percent),
+        },
+        achieved_percent: governor.achieved_percent(),
+        speed_in_windows_percent: governor.speed_in_windows_percent(),
+        actions: governor
+            .steps()
+            .iter()
+            .map(|step| Action {
+                t_s: step.at.as_secs_f64(),
+                what: step.what.clone(),
+                achieved_percent: step.achieved_percent,
+            })
+            .collect(),
     }
 }
 
@@ -183,6 +208,7 @@ fn loss(captured: &Standing<'_>) -> Loss {
             Counter::LostFreeRing,
             Counter::LostOtherRing,
         ]),
+        asleep: books.get(Counter::LostAsleep),
         map_full: books.sum(&[Counter::LostSampledMap, Counter::LostThreadMap])
             + anomalies.table_full
             + captured.collector.mappings.table_full()

@@ -177,9 +177,9 @@ pub struct NotCovered {
 /// How the capture was made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Capture {
-    /// `exact`, `sample`, or `growth`: no allocator probes, only page faults and mappings.
+    /// `auto` (what the budget allows), `exact`, `sample`, or `growth`: no allocator probes, only page faults and mappings.
     pub mode: String,
-    /// Mean distance between samples, in mode growth of page faults; 0 where nothing is left out.
+    /// Mean distance between samples, in mode growth of page faults, in mode auto the largest that any was chosen by; 0 where nothing is left out.
     pub sample_interval_bytes: u64,
     /// Which stacks were taken and why.
     pub stack: StackChoice,
@@ -206,7 +206,11 @@ pub struct Capture {
 impl Capture {
     /// Whether only samples were taken, of blocks or of page faults.
     pub fn is_sampled(&self) -> bool {
-        self.mode == "sample" || (self.mode == "growth" && self.sample_interval_bytes > 0)
+        match self.mode.as_str() {
+            "sample" => true,
+            "auto" | "growth" => self.sample_interval_bytes > 0,
+            _ => false,
+        }
     }
 
     /// Whether the figures of the main class are estimates.
@@ -278,8 +282,22 @@ pub struct Overhead {
     pub budget_percent: Option<f64>,
     /// What was measured, when it was measured.
     pub achieved_percent: Option<f64>,
-    /// What was done to keep it.
-    pub actions: Vec<String>,
+    /// Percent of its speed at which the target ran in windows with probes, about; absent without windows.
+    #[serde(default)]
+    pub speed_in_windows_percent: Option<f64>,
+    /// What was done to keep it, in order.
+    pub actions: Vec<Action>,
+}
+
+/// A step that was taken to keep the budget.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Action {
+    /// Seconds since counting began.
+    pub t_s: f64,
+    /// What was done, and why.
+    pub what: String,
+    /// Percent of the target's processor time that probing had taken until then.
+    pub achieved_percent: f64,
 }
 
 /// What was lost, by cause. All zero means complete.
@@ -287,6 +305,9 @@ pub struct Overhead {
 pub struct Loss {
     /// Events that found no room in the ring buffer.
     pub ring_full: u64,
+    /// Hits while memmgr was stopped or starved for so long that its programs returned at once.
+    #[serde(default)]
+    pub asleep: u64,
     /// Events that found no room in a kernel map, or in a capped table of the collector.
     pub map_full: u64,
     /// Allocations without any stack; their bytes are kept.

@@ -33,9 +33,21 @@ pub(super) fn in_windows(capture: &Capture) -> Option<String> {
     capture.observed.map(|observed| {
         format!(
             "allocator probes were in place for {} of the time, in {}: figures are scaled; a block that was freed \
-             between windows counts as outstanding until its address is seen again",
+             between windows counts as outstanding until its address is seen again{}",
             observed.percent(),
-            words::counted(observed.windows, "window")
+            words::counted(observed.windows, "window"),
+            slowed(capture).unwrap_or_default()
+        )
+    })
+}
+
+/// That what a busy target allocates is seen while it is slowed down.
+fn slowed(capture: &Capture) -> Option<String> {
+    capture.overhead.speed_in_windows_percent.filter(|percent| *percent < 80.0).map(|percent| {
+        format!(
+            "; while probed it ran at about {percent:.0} % of its speed, so that as much as it allocates by its own pace is \
+             {:.0} times as much",
+            100.0 / percent
         )
     })
 }

@@ -6,9 +6,9 @@ mod judged;
 use std::sync::Arc;
 
 use crate::report::{
-    Accounting, Age, Allocator, Capture, Cgroup, Collector, Finding, Frame, Function, Host, Loss,
-    NotCovered, Overhead, Pressure, PressureLine, ProbedFunction, Process, Reconciliation, Report,
-    SCHEMA, Stack, StackChoice, StackFile, Target, TimelinePoint, Totals,
+    Accounting, Action, Age, Allocator, Capture, Cgroup, Collector, Finding, Frame, Function, Host,
+    Loss, NotCovered, Overhead, Pressure, PressureLine, ProbedFunction, Process, Reconciliation,
+    Report, SCHEMA, Stack, StackChoice, StackFile, Target, TimelinePoint, Totals,
 };
 
 pub(super) use growing::growing;
@@ -283,7 +283,12 @@ fn capture() -> Capture {
         overhead: Overhead {
             budget_percent: Some(2.0),
             achieved_percent: Some(1.3),
-            actions: vec!["sample interval raised from 256 KiB to 512 KiB".to_owned()],
+            speed_in_windows_percent: None,
+            actions: vec![Action {
+                t_s: 0.3,
+                what: "events cost too much: a sample is taken every 512 KiB".to_owned(),
+                achieved_percent: 2.6,
+            }],
         },
         loss: Loss { stack_missing: 1, stack_truncated: 1, unknown_free: 412, ..Loss::default() },
         accounting: Accounting {
@@ -457,7 +462,7 @@ pub(super) fn hostile() -> Report {
     report.capture.mode = evil.to_owned();
     report.capture.stack.files[1].path = evil.to_owned();
     report.capture.stack.why = evil.to_owned();
-    report.capture.overhead.actions = vec![evil.to_owned()];
+    report.capture.overhead.actions[0].what = evil.to_owned();
     report.captured_at = evil.to_owned();
     report.findings[0].evidence = vec![clipboard.to_owned()];
     report.findings[0].severity = evil.to_owned();

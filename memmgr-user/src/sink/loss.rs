@@ -22,6 +22,11 @@ pub(super) fn causes(loss: &Loss) -> Vec<Cause> {
             "figures are too low, or too high where a free was lost; a larger --ring-bytes or --mode sample mends it",
         ),
         (
+            loss.asleep,
+            "Probe hits while memmgr was stopped or starved for seconds",
+            "figures are too low, or too high where a free was lost",
+        ),
+        (
             loss.map_full,
             "Events that found no room in a table",
             "figures are too low, or too high where a free was lost",
@@ -65,8 +70,14 @@ pub(super) fn in_short(capture: &Capture) -> String {
 
 /// How much was lost, in a few words.
 pub(super) fn amount(loss: &Loss) -> String {
-    let events =
-        [loss.ring_full, loss.map_full, loss.missed, loss.unmatched_return, loss.implied_free];
+    let events = [
+        loss.ring_full,
+        loss.asleep,
+        loss.map_full,
+        loss.missed,
+        loss.unmatched_return,
+        loss.implied_free,
+    ];
     let events = events.into_iter().fold(0, u64::saturating_add);
     let stacks = loss.stack_missing.saturating_add(loss.stack_truncated);
     let parts: Vec<String> = [(events, "event", "lost"), (stacks, "stack", "lost or cut")]
@@ -94,9 +105,9 @@ mod tests {
         check(false, Loss::default(), "incomplete: cause unknown", &[]);
         check(
             false,
-            Loss { ring_full: 1200, missed: 4, ..Loss::default() },
-            "incomplete: 1,204 events lost",
-            &[1200, 4],
+            Loss { ring_full: 1200, asleep: 3, missed: 4, ..Loss::default() },
+            "incomplete: 1,207 events lost",
+            &[1200, 3, 4],
         );
         check(
             false,

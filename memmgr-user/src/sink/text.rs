@@ -83,6 +83,16 @@ fn head(page: &mut Page, report: &Report) {
             "exact within windows: figures are estimates; the truth lies within ± in 95 of 100 cases".to_owned()
         }
         "exact" => "exact, every allocation".to_owned(),
+        "auto" if capture.is_sampled() => format!(
+            "auto, within the budget samples, one per up to {} on average: figures are estimates; the truth lies within ± in 95 of \
+             100 cases",
+            human_bytes(capture.sample_interval_bytes)
+        ),
+        "auto" if capture.observed.is_some() => {
+            "auto, within the budget every allocation in windows: figures are estimates; the truth lies within ± in 95 of 100 cases"
+                .to_owned()
+        }
+        "auto" => "auto, the budget allowed every allocation".to_owned(),
         "growth" if capture.estimates() => format!(
             "growth, no allocator probes: mappings, and one page fault per {} on average: figures are estimates; the truth \
              lies within ± in 95 of 100 cases",

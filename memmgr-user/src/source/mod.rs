@@ -3,6 +3,7 @@
 
 pub mod cgroup;
 pub mod cgroup_path;
+pub mod cpu_clock;
 pub mod host;
 pub mod identity;
 pub mod mappings;

@@ -32,8 +32,8 @@ function captureSection(section) {
       ["because", stack.why],
       ["probes", `attached by ${capture.attach || "nothing"}, ${count(capture.probes_per_s)} hits/s`],
       ["hidden", [filter.min_age_s > 0 && `blocks younger than ${span(filter.min_age_s)}`, filter.min_size_bytes > 0 && `blocks below ${bytes(filter.min_size_bytes)}`].filter(Boolean).join(", ")],
-      ["overhead", [overhead.achieved_percent !== null && `${overhead.achieved_percent}% measured`, overhead.budget_percent !== null && `${overhead.budget_percent}% allowed`].filter(Boolean).join(", ")],
-      ["to keep it", overhead.actions.join("; ")],
+      ["overhead", [overhead.achieved_percent !== null && `${overhead.achieved_percent.toFixed(1)} % measured`, overhead.budget_percent !== null && `${overhead.budget_percent} % allowed`].filter(Boolean).join(", ")],
+      ...overhead.actions.map((action, index) => [index === 0 ? "to keep it" : "", `${action.t_s.toFixed(1)} s: ${action.what}`]),
       ["cgroup", target.cgroup],
     ])),
     el("div", {}, el("h3", {}, "Cost of memmgr itself"), terms([

@@ -5,7 +5,7 @@ const report = data.report;
 const stacks = data.stacks;
 const frames = stacks.frames;
 const stackCount = stacks.id.length;
-const sampled = report.capture.mode === "sample" || report.capture.observed !== null || (report.capture.mode === "growth" && report.capture.sample_interval_bytes > 0);
+const sampled = report.capture.mode === "sample" || report.capture.observed !== null || (["auto", "growth"].includes(report.capture.mode) && report.capture.sample_interval_bytes > 0);
 const judged = report.windows_s.length > 0 || report.findings.length > 0 || stacks.growth.some((growth) => growth !== null);
 
 /** A text of the columns; null for none. */

@@ -15,6 +15,9 @@ function modeWords() {
   return wordsFor({
     sample: `samples, one per ${bytes(interval)} on average: figures are estimates; the truth lies within ± in 95 of 100 cases`,
     exact: report.capture.observed === null ? "exact, every allocation" : "exact within windows: figures are estimates; the truth lies within ± in 95 of 100 cases",
+    auto: interval > 0 ? `auto, within the budget samples, one per up to ${bytes(interval)} on average: figures are estimates; the truth lies within ± in 95 of 100 cases`
+      : report.capture.observed === null ? "auto, the budget allowed every allocation"
+        : "auto, within the budget every allocation in windows: figures are estimates; the truth lies within ± in 95 of 100 cases",
     growth: interval === 0 ? "growth, no allocator probes: page faults and mappings only"
       : `growth, no allocator probes: mappings, and one page fault per ${bytes(interval)} on average: figures are estimates; the truth lies within ± in 95 of 100 cases`,
     "": "unknown mode",

@@ -103,9 +103,12 @@ pub(super) fn probes(page: &mut Page, report: &Report) {
         percent("measured", overhead.achieved_percent),
         percent("allowed", overhead.budget_percent),
     ];
-    let known: Vec<String> = known.into_iter().flatten().chain(overhead.actions.clone()).collect();
+    let known: Vec<String> = known.into_iter().flatten().collect();
     if !known.is_empty() {
-        page.field("overhead", known.join("; "));
+        page.field("overhead", known.join(", "));
+    }
+    for action in &overhead.actions {
+        page.field("", format!("{} {}", words::span(action.t_s), action.what));
     }
     let own = &report.collector;
     if own.rss_peak_bytes > 0 {

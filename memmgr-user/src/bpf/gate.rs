@@ -1,0 +1,96 @@
+//! The heap probes as something that is there or not: placed and taken away while a capture runs, in threads of
+//! their own, because the kernel waits for every processor.
+
+use std::{io, mem, os::fd::OwnedFd, sync::Arc, thread};
+
+use crate::units::Pid;
+
+use super::{
+    attach::{HeapProbes, HeapPrograms, Links},
+    kernel::KernelError,
+};
+
+/// Owns the placed probes.
+pub struct Gate {
+    /// What places them.
+    pub programs: Arc<HeapPrograms>,
+    pid: Pid,
+    files: Vec<HeapProbes>,
+    state: State,
+}
+
+enum State {
+    Open(Links),
+    Closed,
+    Turning(thread::JoinHandle<Result<Option<Links>, KernelError>>),
+}
+
+impl Gate {
+    /// Probes that are in place.
+    pub fn open(programs: HeapPrograms, pid: Pid, files: Vec<HeapProbes>, links: Links) -> Self {
+        Gate { programs: Arc::new(programs), pid, files, state: State::Open(links) }
+    }
+
+    /// Begins to place the probes that are wanted, or to take all away; nothing when they are so already, or on their way.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub fn turn(&mut self, open: bool, wanted: impl Fn(u16) -> bool) -> io::Result<()> {
+        self.state = match mem::replace(&mut self.state, State::Closed) {
+            State::Closed if open => {
+                let (programs, pid) = (Arc::clone(&self.programs), self.pid);
+                let mut files = self.files.clone();
+                for file in &mut files {
+                    file.points.retain(|point| wanted(point.cookie.function()));
+                }
+                let place = move || programs.place(pid, &files).map(Some);
+                State::Turning(thread::Builder::new().spawn(place)?)
+            }
+            State::Open(links) if !open => {
+                let close = move || {
+                    drop(links);
+                    Ok(None)
+                };
+                State::Turning(thread::Builder::new().spawn(close)?)
+            }
+            state => state,
+        };
+        Ok(())
+    }
+
+    /// Whether the probes are in place; `None` while they are on their way.
+    ///
+    /// # Errors
+    /// When they could not be placed: then they are away.
+    pub fn is_open(&mut self) -> Result<Option<bool>, KernelError> {
+        if matches!(&self.state, State::Turning(thread) if !thread.is_finished()) {
+            return Ok(None);
+        }
+        self.settle()?;
+        Ok(Some(matches!(self.state, State::Open(_))))
+    }
+
+    /// Waits for what is on its way.
+    fn settle(&mut self) -> Result<(), KernelError> {
+        self.state = match mem::replace(&mut self.state, State::Closed) {
+            State::Turning(thread) => {
+                let links =
+                    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                links.map_or(State::Closed, State::Open)
+            }
+            state => state,
+        };
+        Ok(())
+    }
+
+    /// What is in place, to be closed.
+    pub fn into_descriptors(mut self) -> Vec<OwnedFd> {
+        if let Err(error) = self.settle() {
+            tracing::debug!("{error}");
+        }
+        match self.state {
+            State::Open(links) => links.into_descriptors(),
+            State::Closed | State::Turning(_) => Vec::new(),
+        }
+    }
+}
