@@ -13,7 +13,7 @@ use crate::{
     stacks::{Outer, StackHandle, Stacks},
     track::{Blocks, Change, Class, Mappings, NewBlock, Resident},
     units::{Address, KernelTime},
-    unwind::Unwinder,
+    unwind::{Unwinder, Unwound},
 };
 
 /// Caps of the collector. Reaching one is counted.
@@ -287,13 +287,18 @@ impl Collector {
     }
 
     fn unwound(&mut self, copied: decode::CopiedStack<'_>) -> StackHandle {
-        let (frames, outer) = self.unwinder.unwind(copied);
+        let (frames, outer) = match self.unwinder.unwind(copied) {
+            Unwound::Again(stack) => return stack,
+            Unwound::Frames(frames, outer) => (frames, outer),
+        };
         if outer == Outer::Cut {
             self.counts.stack_truncated += 1;
             // Code that was mapped since the mappings were read cannot be unwound.
             let unmapped = |address: &Address| self.modules.place(*address) == Place::Unmapped;
             self.stale |= frames.last().is_some_and(unmapped);
         }
-        self.stacks.intern(frames, outer)
+        let stack = self.stacks.intern(frames, outer);
+        self.unwinder.remember(outer, stack);
+        stack
     }
 }

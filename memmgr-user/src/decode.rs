@@ -148,6 +148,20 @@ pub struct CopiedStack<'a> {
     pub hidden: Option<(Address, Address)>,
 }
 
+impl CopiedStack<'_> {
+    /// The word at an address of the stack, if it was copied.
+    pub fn read(&self, address: u64) -> Option<u64> {
+        if let Some((slot, belongs)) = self.hidden
+            && slot.0 == address
+        {
+            return Some(belongs.0);
+        }
+        let at = address.checked_sub(self.sp.0)? as usize;
+        let bytes = self.bytes.get(at..at.checked_add(8)?)?;
+        Some(u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
+    }
+}
+
 /// Why a record could not be decoded. Each is a fault of ours, counted and reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {

@@ -1,6 +1,9 @@
 //! Copied stacks → return addresses, by the unwind tables of the mapped files (framehop).
 
+mod recall;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 
@@ -9,9 +12,15 @@ use framehop::{
     x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64},
 };
 
+use recall::Recall;
 use steps::Steps;
 
-use crate::{decode::CopiedStack, modules::Modules, stacks::Outer, units::Address};
+use crate::{
+    decode::CopiedStack,
+    modules::Modules,
+    stacks::{Outer, StackHandle, Stacks},
+    units::Address,
+};
 
 /// The kernel puts the page that its return probes lead to at the upper end of the address space
 /// (kernel/events/uprobes.c, xol_add_vma), where nothing else is. A return address in there is hidden
@@ -21,12 +30,25 @@ const TRAMPOLINES: u64 = 0x7fff_ffff_0000;
 /// More frames than this are a runaway recursion or a broken table.
 const MOST_FRAMES: usize = 512;
 
+/// Bytes of a word.
+const WORD: u64 = 8;
+
+/// What a copied stack is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwound<'a> {
+    /// One that was unwound before.
+    Again(StackHandle),
+    /// Return addresses, leaf first, and how the stack ends.
+    Frames(&'a [Address], Outer),
+}
+
 /// Unwinds the stacks of one process.
 #[derive(Default)]
 pub struct Unwinder {
     unwinder: UnwinderX86_64<Vec<u8>>,
     cache: CacheX86_64,
     steps: Steps,
+    recall: Recall,
     known: HashSet<u64>,
     frames: Vec<Address>,
 }
@@ -36,6 +58,7 @@ impl Unwinder {
     pub fn add(&mut self, modules: &Modules, changed: &[u64]) {
         if !changed.is_empty() {
             self.steps.clear();
+            self.recall.clear();
         }
         for &start in changed {
             if !self.known.insert(start) {
@@ -66,21 +89,13 @@ impl Unwinder {
         }
     }
 
-    /// The return addresses, leaf first, and how the stack ends.
+    /// Finds the return addresses, unless it is a stack that was remembered.
     ///
     /// The registers are those after the allocator returned, so that the first instruction pointer
     /// is a return address too.
-    pub fn unwind(&mut self, stack: CopiedStack<'_>) -> (&[Address], Outer) {
-        let mut read = |address: u64| {
-            if let Some((slot, belongs)) = stack.hidden
-                && slot.0 == address
-            {
-                return Ok(belongs.0);
-            }
-            let at = address.checked_sub(stack.sp.0).ok_or(())? as usize;
-            let bytes = stack.bytes.get(at..at.checked_add(8).ok_or(())?).ok_or(())?;
-            Ok(u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
-        };
+    pub fn unwind(&mut self, stack: CopiedStack<'_>) -> Unwound<'_> {
+        let mut read = |address| stack.read(address).ok_or(());
+        self.recall.begin(&stack);
         let mut registers = UnwindRegsX86_64::new(stack.ip.0, stack.sp.0, stack.bp.0);
         let mut address = FrameAddress::from_instruction_pointer(stack.ip.0);
         self.frames.clear();
@@ -90,8 +105,13 @@ impl Unwinder {
                 break Outer::Cut;
             }
             self.frames.push(Address(address.address()));
+            if let Some(again) = self.recall.stack(&stack, &self.frames, registers.sp()) {
+                return Unwound::Again(again);
+            }
             let (unwinder, cache) = (&self.unwinder, &mut self.cache);
-            let next = self.steps.unwind(unwinder, cache, address, &mut registers, &mut read);
+            let trace = &mut self.recall.trace;
+            let next =
+                self.steps.unwind(unwinder, cache, address, &mut registers, &mut read, trace);
             address = match next.map(|next| next.map(FrameAddress::from_return_address)) {
                 Ok(Some(Some(next))) => next,
                 // A null return address is how a thread's first frame looks where the tables do not mark it.
@@ -99,6 +119,13 @@ impl Unwinder {
                 Err(_) => break Outer::Cut,
             };
         };
-        (&self.frames, outer)
+        Unwound::Frames(&self.frames, outer)
+    }
+
+    /// The stack that was unwound last is kept under this handle: found again as long as it is a whole one.
+    pub fn remember(&mut self, outer: Outer, stack: StackHandle) {
+        if outer == Outer::Whole && stack != Stacks::root(Outer::NotKept) {
+            self.recall.remember(&self.frames, stack);
+        }
     }
 }

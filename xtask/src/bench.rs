@@ -12,7 +12,7 @@ pub(crate) struct Options {
     bench: Bench,
     /// Run only a part of the bench, and write no document: of `leaks` the cases whose names contain this, of
     /// `cost` one configuration (`glibc-1`) or allocator, of `apps` one application (`redis`) or one row of it
-    /// (`redis:auto`)
+    /// (`redis:auto`), of `scale` one part (`storm`)
     filter: Option<String>,
 }
 
@@ -30,6 +30,8 @@ enum Bench {
     Recording,
     /// Time and memory to symbolize and render
     Render,
+    /// Cost by threads and by captures at once, to other programs, and in a storm of allocations
+    Scale,
 }
 
 /// Where tables go.
@@ -47,15 +49,14 @@ impl Bench {
             Bench::Leaks => "leaks",
             Bench::Recording => "recording",
             Bench::Render => "render",
+            Bench::Scale => "scale",
         }
     }
 
     fn document(self) -> Document {
         match self {
-            Bench::Apps | Bench::Collector | Bench::Cost | Bench::Recording | Bench::Render => {
-                Document { path: "docs/benchmarks.md", title: "Benchmarks" }
-            }
             Bench::Leaks => Document { path: "docs/leaks.md", title: "Verdicts" },
+            _ => Document { path: "docs/benchmarks.md", title: "Benchmarks" },
         }
     }
 
@@ -98,6 +99,9 @@ impl Bench {
             Bench::Recording => {
                 "Recordings are written as a capture writes them, with 30 frames a stack and 20,000 call sites, and rendered by `memmgr report`; \
                  times are from the start of the process to its end, medians of three."
+            }
+            Bench::Scale => {
+                "Everything is measured in turn with the same without captures, several times in one run: figures are medians, with quartiles."
             }
             Bench::Leaks => {
                 "Every program of `tests/workloads/leaks/` is started, captured once with `memmgr report`, and judged from \

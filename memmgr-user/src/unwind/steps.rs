@@ -11,12 +11,14 @@ use framehop::{
 };
 use hashbrown::HashMap;
 
+use super::{WORD, recall::Trace};
+
 /// Addresses that are remembered, about 30 bytes each at most; more than any program has on its stacks.
 const MOST_ADDRESSES: usize = 256 << 10;
 
 /// What unwinding from an address does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     /// This is the outermost frame.
     End,
     /// The caller's stack pointer is so many words on; its frame pointer is the same, or is so many words from the
@@ -51,6 +53,7 @@ impl Steps {
         address: FrameAddress,
         registers: &mut UnwindRegsX86_64,
         read: &mut F,
+        trace: &mut Trace,
     ) -> Result<Option<u64>, Error> {
         let first = !address.is_return_address();
         let key = address.address_for_lookup() << 1 | u64::from(first);
@@ -75,46 +78,59 @@ impl Steps {
                     None => bp,
                     Some(offset) => {
                         let at = sp.checked_add_signed(i64::from(offset) * WORD as i64);
-                        match load(at.ok_or(Error::IntegerOverflow)?, read) {
+                        let at = at.ok_or(Error::IntegerOverflow)?;
+                        match load(at, read) {
                             // Popped already, below what was copied: the register has it.
                             Err(_) if first && offset < 0 => bp,
-                            result => result?,
+                            result => {
+                                let saved = result?;
+                                trace.frame_pointer(at, saved);
+                                saved
+                            }
                         }
                     }
                 };
                 (caller, frame_pointer)
             }
-            Step::FramePointer { ends_at_0: true } if bp == 0 => return Ok(None),
+            Step::FramePointer { ends_at_0: true } if bp == 0 => {
+                trace.is_unclear();
+                return Ok(None);
+            }
             Step::FramePointer { .. } => {
+                // One that leads into the stack is not 0.
+                trace.follows_frame_pointer();
                 let caller = bp.checked_add(2 * WORD).ok_or(Error::IntegerOverflow)?;
                 if caller <= sp {
                     return Err(Error::FramepointerUnwindingMovedBackwards);
                 }
-                (caller, load(bp, read)?)
+                let saved = load(bp, read)?;
+                trace.frame_pointer(bp, saved);
+                (caller, saved)
             }
-            Step::Other => return unwinder.unwind_frame(address, registers, cache, read),
+            Step::Other => {
+                trace.is_unclear();
+                return unwinder.unwind_frame(address, registers, cache, read);
+            }
         };
-        match load(caller - WORD, read)? {
-            0 => Ok(None),
-            return_address => {
-                registers.set_ip(return_address);
-                registers.set_sp(caller);
-                registers.set_bp(frame_pointer);
-                Ok(Some(return_address))
-            }
+        let return_address = load(caller - WORD, read)?;
+        trace.return_address(caller - WORD, return_address);
+        if return_address == 0 {
+            return Ok(None);
         }
+        registers.set_ip(return_address);
+        registers.set_sp(caller);
+        registers.set_bp(frame_pointer);
+        Ok(Some(return_address))
     }
 }
-
-/// Bytes of a word.
-const WORD: u64 = 8;
 
 /// Registers that no stack has, twice, so that a distance from one of them can be told from that from another.
 const MADE_UP: [(u64, u64); 2] = [(0x1000_0000, 0x2000_0000), (0x3000_0000, 0x7000_0000)];
 /// What is at an address of the made-up stack: the address, and this bit.
 const CONTENTS: u64 = 1 << 40;
 
-fn learn(unwinder: &UnwinderX86_64<Vec<u8>>, address: FrameAddress) -> Step {
+/// What a step from an address does.
+pub(super) fn learn(unwinder: &UnwinderX86_64<Vec<u8>>, address: FrameAddress) -> Step {
     // A failure with made-up registers is remembered too, so that the cache is not the one for real ones.
     let mut cache = CacheX86_64::new();
     let mut step = |sp, bp| {
@@ -158,38 +174,10 @@ fn learn(unwinder: &UnwinderX86_64<Vec<u8>>, address: FrameAddress) -> Step {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-
     use proptest::{prelude::*, strategy::ValueTree as _};
 
     use super::*;
-    use crate::{
-        modules::Modules,
-        source::{mappings::read_mappings, process_dir::ProcessDir, roots::Roots},
-        units::{Address, Pid},
-        unwind::Unwinder,
-    };
-
-    /// The code that this process has mapped, and a sample of its addresses.
-    fn own() -> (Unwinder, Vec<u64>) {
-        let pid = Pid(std::process::id());
-        let mappings = read_mappings(&ProcessDir::open(&Roots::default(), pid).unwrap()).unwrap();
-        let mut modules = Modules::default();
-        let changed = modules.update(&mappings, |file| File::open(&file.path));
-        let mut unwinder = Unwinder::default();
-        unwinder.add(&modules, &changed);
-        let code = mappings.iter().filter(|mapping| mapping.permissions.execute);
-        let addresses = code.flat_map(|mapping| {
-            let step = ((mapping.end - mapping.start) / 5_000).max(1) as usize;
-            (mapping.start..mapping.end).step_by(step)
-        });
-        let addresses: Vec<u64> = addresses.collect();
-        assert!(addresses.iter().all(|address| !matches!(
-            modules.place(Address(*address)),
-            crate::modules::Place::Unmapped
-        )));
-        (unwinder, addresses)
-    }
+    use crate::unwind::tests::own;
 
     #[test]
     fn steps_do_what_framehop_does() {
@@ -223,7 +211,9 @@ mod tests {
             let (mut own, mut theirs) = (start, start);
             let mut steps = Steps::default();
             let cache = &mut CacheX86_64::new();
-            let found = steps.unwind(&unwinder.unwinder, cache, address, &mut own, &mut read);
+            let trace = &mut Trace::default();
+            let found =
+                steps.unwind(&unwinder.unwinder, cache, address, &mut own, &mut read, trace);
             let expected = unwinder.unwinder.unwind_frame(address, &mut theirs, cache, &mut read);
             assert_eq!(found, expected, "{step:?} at {address:?}");
             if matches!(found, Ok(Some(_))) {

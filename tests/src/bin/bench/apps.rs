@@ -15,6 +15,7 @@ use std::{
 use anyhow::{Result, ensure};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
+pub use self::meter::Reading;
 use self::{
     application::{Application, Kind},
     leak::{Found, Seed},

@@ -9,7 +9,7 @@ use std::{fmt::Write, time::Duration};
 use anyhow::{Result, ensure};
 use memmgr_tests::host::has_library;
 
-pub use self::row::{Row, measure};
+pub use self::row::{Row, Stack, measure};
 use crate::{
     floor::Sites,
     statistics::Rounds,

@@ -10,6 +10,7 @@ mod leaks;
 mod mode;
 mod recording;
 mod render;
+mod scale;
 mod service;
 mod statistics;
 mod target;
@@ -26,8 +27,9 @@ fn main() -> ExitCode {
         "leaks" => leaks::run(&argument(2)),
         "recording" => recording::run(),
         "render" => render::run(),
+        "scale" => scale::run(&argument(2)),
         other => Err(anyhow::anyhow!(
-            "there is no bench {other:?}; there are: apps, collector, cost, leaks, recording, render"
+            "there is no bench {other:?}; there are: apps, collector, cost, leaks, recording, render, scale"
         )),
     };
     match result {

@@ -44,7 +44,7 @@ impl Mode {
 }
 
 /// Turns the budget off.
-const WITHOUT_BUDGET: [&str; 2] = ["--max-overhead", "0"];
+const WITHOUT_BUDGET: [&str; 2] = ["--max-overhead", "off"];
 
 /// Whether the memmgr under test, which may be of another version, knows flags: it looks at them before it helps.
 fn accepts(flags: &[&str]) -> bool {

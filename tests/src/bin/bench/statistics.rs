@@ -35,6 +35,11 @@ impl fmt::Display for Rounds {
     }
 }
 
+/// Bold where it is not what it has to be.
+pub fn marked(text: &str, held: bool) -> String {
+    if held { text.to_owned() } else { format!("**{text}**") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

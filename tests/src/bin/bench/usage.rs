@@ -1,6 +1,7 @@
 //! What a process used from its start to its end, as the kernel accounts for it.
 
 use std::{
+    fs,
     os::unix::process::ExitStatusExt,
     process::{Child, ExitStatus},
     time::Instant,
@@ -41,4 +42,11 @@ pub fn wait(child: &Child, since: Instant) -> Result<Usage> {
         // In units of 512 bytes (getrusage(2)).
         read_bytes: unsigned(usage.ru_inblock)? << 9,
     })
+}
+
+/// A field of `/proc/PID/status` that is an amount of memory, in bytes: `VmRSS:`, or `VmHWM:` for the peak.
+pub fn resident_bytes(pid: u32, field: &str) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such field")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
 }

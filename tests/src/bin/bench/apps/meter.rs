@@ -21,6 +21,22 @@ pub struct Reading {
     pub operations: f64,
 }
 
+impl Reading {
+    /// A line "NANOSECONDS OPERATIONS" of a program.
+    pub fn parse(line: &str) -> Result<Self> {
+        let numbers: Vec<f64> = line.split(' ').filter_map(|number| number.parse().ok()).collect();
+        let &[nanoseconds, operations] = numbers.as_slice() else {
+            bail!("the program said {line:?}")
+        };
+        Ok(Reading { seconds: nanoseconds / 1e9, operations })
+    }
+
+    /// Operations a second from this moment to a later one.
+    pub fn rate_until(self, later: Reading) -> f64 {
+        (later.operations - self.operations) / (later.seconds - self.seconds)
+    }
+}
+
 /// Reads how far a program is at the moment of the call, or soon after it.
 pub enum Meter {
     /// Lines "NANOSECONDS OPERATIONS" of the program itself.
@@ -48,7 +64,7 @@ impl Meter {
         match self {
             Meter::Own(workload) => {
                 drop(workload.output().come());
-                own(&next(workload.output())?)
+                Reading::parse(&next(workload.output())?)
             }
             Meter::Redis(stream, began) => {
                 let operations = redis_commands(stream)?;
@@ -69,12 +85,6 @@ impl Meter {
 
 fn next(lines: &Lines) -> Result<String> {
     lines.within(PATIENCE)?.context("the program ended")
-}
-
-fn own(line: &str) -> Result<Reading> {
-    let numbers: Vec<f64> = line.split(' ').filter_map(|number| number.parse().ok()).collect();
-    let &[nanoseconds, operations] = numbers.as_slice() else { bail!("the program said {line:?}") };
-    Ok(Reading { seconds: nanoseconds / 1e9, operations })
 }
 
 /// `total_commands_processed` of `INFO stats`.
@@ -115,7 +125,7 @@ mod tests {
     #[test]
     fn progress_of_a_program() {
         let reading = Reading { seconds: 1.5, operations: 7.0 };
-        assert_eq!(own("1500000000 7").expect("a reading"), reading);
-        assert!(own("ready").is_err());
+        assert_eq!(Reading::parse("1500000000 7").expect("a reading"), reading);
+        assert!(Reading::parse("ready").is_err());
     }
 }

@@ -3,7 +3,10 @@
 use std::fmt::{self, Write};
 
 use super::{Found, Kind, Tracer};
-use crate::{mode::Mode, statistics::Rounds};
+use crate::{
+    mode::Mode,
+    statistics::{Rounds, marked},
+};
 
 /// The least percent of its throughput that a program keeps, by mode.
 const GOALS: [(Mode, f64); 2] = [(Mode::Auto, 95.0), (Mode::Growth, 99.0)];
@@ -121,10 +124,6 @@ pub fn render(sections: &[Section]) -> String {
     }
     text.push('\n');
     text
-}
-
-fn marked(text: &str, held: bool) -> String {
-    if held { text.to_owned() } else { format!("**{text}**") }
 }
 
 fn seconds(after: Option<usize>) -> String {

@@ -3,15 +3,19 @@
 use std::{
     fmt::Write as _,
     fs,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
-use memmgr_tests::capture::binary;
+use memmgr_tests::{capture::binary, servers::Ends};
 
-use crate::service::{self, LARGE, SMALL};
+use crate::{
+    service::{self, LARGE, SMALL},
+    target::processor_ns,
+    usage::resident_bytes,
+};
 
 const SPAN: Duration = Duration::from_secs(20);
 
@@ -23,54 +27,29 @@ pub fn table(text: &mut String) -> Result<()> {
         let size = fs::metadata(&program)?.len() >> 20;
         // It waits for a word on stdin.
         let target = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
-        let target = Ended(target);
+        let target = Ends(target);
         let memmgr = Command::new(binary())
             .args(["leaks", "--duration", "0", "--pid", &target.0.id().to_string()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .context("cannot start memmgr")?;
-        let memmgr = Ended(memmgr);
+        let memmgr = Ends(memmgr);
         // Attached, and the pace has slowed down.
         sleep(Duration::from_secs(3));
-        let (began, before) = (Instant::now(), busy_s(memmgr.0.id())?);
+        let (began, before) = (Instant::now(), processor_ns(memmgr.0.id())?);
         sleep(SPAN);
-        let share = (busy_s(memmgr.0.id())? - before) / began.elapsed().as_secs_f64();
-        let status = fs::read_to_string(format!("/proc/{}/status", memmgr.0.id()))?;
-        let kib = |field: &str| -> Result<f64> {
-            let value = status.lines().find_map(|line| line.strip_prefix(field));
-            let value = value.context("no such field")?.trim().trim_end_matches(" kB");
-            Ok(value.parse::<f64>()?)
+        let share = (processor_ns(memmgr.0.id())? - before) / began.elapsed().as_nanos() as f64;
+        let mib = |field| {
+            Ok::<_, anyhow::Error>(resident_bytes(memmgr.0.id(), field)? as f64 / 1_048_576.0)
         };
         writeln!(
             text,
             "| a program of {size} MiB | {:.2} % | {:.1} MiB | {:.1} MiB |",
             share * 100.0,
-            kib("VmRSS:")? / 1024.0,
-            kib("VmHWM:")? / 1024.0
+            mib("VmRSS:")?,
+            mib("VmHWM:")?
         )?;
     }
     Ok(())
-}
-
-/// Seconds that all threads of a process ran for.
-fn busy_s(pid: u32) -> Result<f64> {
-    let mut sum = 0.0;
-    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let schedstat = fs::read_to_string(thread?.path().join("schedstat"))?;
-        let nanoseconds = schedstat.split(' ').next().context("an empty schedstat")?;
-        sum += nanoseconds.parse::<f64>()? / 1e9;
-    }
-    Ok(sum)
-}
-
-/// Ends its process when it is dropped.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        // Nothing to do about a failure: it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, process::Command};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use memmgr::modules::Modules;
 use memmgr_common::events::Kind;
 
@@ -11,6 +11,7 @@ use super::{
     rate::{STACKS, frames, size},
     records::{Records, Stack},
 };
+use crate::usage::resident_bytes;
 
 /// Measures and writes the table.
 pub fn table(text: &mut String) -> Result<()> {
@@ -44,6 +45,7 @@ pub fn of_this_process(live: usize) -> Result<String> {
         records.free(Kind::Free, 64);
         records.iter().for_each(|record| _ = collector.take(record));
     }
+    let resident = |field| resident_bytes(std::process::id(), field);
     let before = resident("VmRSS:")?;
     for block in 0..live {
         records.clear();
@@ -56,11 +58,4 @@ pub fn of_this_process(live: usize) -> Result<String> {
     ensure!(collector.blocks.len() == live, "blocks were lost");
     let each = |bytes: u64| bytes.saturating_sub(before) as f64 / live as f64;
     Ok(format!("{:.1} {:.1}", each(resident("VmRSS:")?), each(resident("VmHWM:")?)))
-}
-
-/// A field of `/proc/self/status` in bytes.
-fn resident(field: &str) -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such field")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
 }
