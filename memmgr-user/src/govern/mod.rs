@@ -96,6 +96,8 @@ pub struct Governor {
     turned: Duration,
     /// Whether they are there: placing them takes a while.
     placed: bool,
+    /// Processors that the target uses, over the last seconds.
+    usage: f64,
     /// While the probes come and go; `None` while they stay.
     windows: Option<Windows>,
     spent: f64,
@@ -119,6 +121,9 @@ impl Governor {
     const LATER: Duration = Duration::from_millis(50);
     /// Time to measure before the interval is tuned.
     const MEASURE: Duration = Duration::from_millis(250);
+    /// A target that uses less than this share of a processor is idle; so many seconds make an average.
+    const IDLE: f64 = 0.01;
+    const IDLE_FOR: f64 = 0.3;
     /// Steps that are kept for the report.
     const MOST_STEPS: usize = 200;
     /// Intervals beyond this give no sample in any window.
@@ -144,6 +149,7 @@ impl Governor {
             opened: Seen::default(),
             turned: Duration::ZERO,
             placed: true,
+            usage: 1.0,
             windows: None,
             spent: 0.0,
             in_windows: (0.0, 0.0),
@@ -230,6 +236,9 @@ impl Governor {
         let spent = self.terms.costs.of(&self.terms.functions, &delta);
         let cpu = delta.cpu.as_nanos() as f64;
         self.spent += spent.total();
+        let wall = delta.at.as_secs_f64();
+        let now = delta.cpu.as_secs_f64() / wall.max(1e-9);
+        self.usage += (now - self.usage) * (1.0 - (-wall / Self::IDLE_FOR).exp());
         self.orders.next_look = Self::LATER;
         if let Budget::Percent(percent) = self.terms.budget {
             let share = percent / 100.0;
@@ -272,12 +281,13 @@ impl Governor {
 
     fn may_open(&mut self, seen: &Seen) {
         let Some(windows) = &mut self.windows else { return };
-        if windows.may_begin(seen.at, self.balance) {
+        if windows.may_begin(seen.at, self.balance, self.usage < Self::IDLE) {
             self.orders.open = true;
             self.turned = seen.at;
             self.balance -= self.terms.costs.switch;
             if windows.load_has_fallen() {
                 self.windows = None;
+                self.balance = self.balance.max(Self::MOST_SAVED / 4.0);
                 self.note(seen.at, "the load has fallen: the allocator's probes stay".into());
             }
         }

@@ -146,6 +146,16 @@ fn the_probes_come_back_when_the_load_falls() {
 }
 
 #[test]
+fn the_probes_come_back_to_what_went_idle() {
+    let mut run = Run::new(Budget::Percent(5.0), 0, true);
+    run.seconds(STORM, 10.0);
+    let idle = Program { busy: 0.0, ..QUIET };
+    run.seconds(idle, 6.0);
+    let back = run.seconds(idle, 2.0);
+    assert!(back.observed > 0.99 && back.interval == 0, "{back:?} {:?}", run.governor.steps());
+}
+
+#[test]
 fn windows_wait_for_growth() {
     let mut run = Run::new(Budget::Percent(5.0), 0, true);
     run.seconds(BUSY, 5.0);

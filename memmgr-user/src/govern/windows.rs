@@ -36,6 +36,8 @@ impl Windows {
     const PAUSE: f64 = 0.15;
     /// Cheap windows in a row that say that the load has fallen.
     const ENOUGH: u32 = 6;
+    /// Nanoseconds of each that nobody would miss, however idle the target.
+    const NOTHING: f64 = 0.0005;
     /// Of what was known before, a window leaves so much.
     const MEMORY: f64 = 0.5;
 
@@ -69,7 +71,8 @@ impl Windows {
         self.rate = keep * self.rate + (1.0 - keep) * rate;
         self.earned = keep * self.earned + (1.0 - keep) * earned;
         self.count += 1;
-        self.cheap = if rate < earned * Governor::AIM * 0.8 { self.cheap + 1 } else { 0 };
+        let cheap = (earned * Governor::AIM * 0.8).max(Self::NOTHING);
+        self.cheap = if rate < cheap { self.cheap + 1 } else { 0 };
         let earned_in_pause = self.earned * Governor::AIM * Self::PAUSE * 1e9;
         let spend = Self::SPEND.max(Self::WORTH * costs.switch).max(earned_in_pause);
         let length = Duration::from_nanos((spend / self.rate.max(1e-6)).min(1e9) as u64);
@@ -81,9 +84,10 @@ impl Windows {
         self.earliest = at + Duration::from_secs_f64(pause.clamp(0.03, 1.0));
     }
 
-    /// Whether the next window may begin with this much saved up.
-    pub(super) fn may_begin(&self, at: Duration, balance: f64) -> bool {
-        at >= self.earliest && balance >= self.needed
+    /// Whether the next window may begin with this much saved up. A target that has been idle for a while earns nothing,
+    /// and costs nothing.
+    pub(super) fn may_begin(&self, at: Duration, balance: f64, idle: bool) -> bool {
+        at >= self.earliest && (idle || balance >= self.needed)
     }
 
     /// How long to wait for the next, when this share of the budget is for windows.
