@@ -30,7 +30,8 @@ pub struct UnwindStart {
 
 impl Registers {
     /// # Safety
-    /// `pt_regs` must be the context of a uprobe program, or memory that holds a whole `pt_regs`.
+    /// `pt_regs` must be the context of a uprobe program, memory that holds a whole `pt_regs`, or a pointer to
+    /// one that the verifier knows by its type.
     pub unsafe fn new(pt_regs: *const pt_regs) -> Self {
         Registers(pt_regs)
     }

@@ -4,12 +4,16 @@
 //! are reported before they run and again when they return, because another thread can be given the
 //! same addresses before the caller is back. Reservations without any access (PROT_NONE) are not
 //! memory yet and are passed over, but for the stacks of threads.
+//!
+//! The bodies are here. They run by fentry and fexit ([`by_function`]), or by the tracepoints of system calls
+//! ([`by_tracepoint`]) where the kernel has no fentry or they would miss calls.
+
+mod by_function;
+mod by_tracepoint;
 
 use aya_ebpf::{
     bindings::pt_regs,
     helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs},
-    macros::tracepoint,
-    programs::TracePointContext,
 };
 use memmgr_common::{
     Counter,
@@ -21,13 +25,6 @@ use crate::{
     emit::{self, BlockEvent},
     thread::{Current, Thread},
 };
-
-// What perf hands to a program on a syscall tracepoint (kernel/trace/trace_syscalls.c,
-// perf_call_bpf_enter and perf_call_bpf_exit): a pointer, the number, then the arguments or the result.
-const RESULT: usize = 16;
-const fn argument(position: usize) -> usize {
-    16 + 8 * position
-}
 
 const PROT_NONE: u64 = 0;
 const MAP_ANONYMOUS: u64 = 0x20;
@@ -49,16 +46,10 @@ fn target() -> Option<(Current, *mut Thread)> {
     Some((current, thread))
 }
 
-fn field(ctx: &TracePointContext, offset: usize) -> u64 {
-    // SAFETY: the offsets above lie inside the context. A failed read cannot happen there; 0 is
-    // harmless, as it neither maps nor unmaps anything.
-    unsafe { ctx.read_at::<u64>(offset) }.unwrap_or(0)
-}
-
+/// A call that maps has returned.
 #[inline(always)]
-fn mapped(ctx: &TracePointContext, kind: Kind) {
+fn mapped(kind: Kind, result: u64) {
     let Some((current, thread)) = target() else { return };
-    let result = field(ctx, RESULT);
     if is_error(result) && kind != Kind::RemapEnd {
         current.count.add(Counter::FilteredMapping);
         return;
@@ -95,56 +86,18 @@ fn mapped(ctx: &TracePointContext, kind: Kind) {
     emit::block_with_copy(&current, unsafe { &mut *thread }, &event, Counter::LostOtherRing);
 }
 
-#[tracepoint]
-pub fn exit_mmap(ctx: TracePointContext) -> u32 {
-    mapped(&ctx, Kind::Map);
-    0
-}
-
-#[tracepoint]
-pub fn exit_brk(ctx: TracePointContext) -> u32 {
-    mapped(&ctx, Kind::Break);
-    0
-}
-
-#[tracepoint]
-pub fn exit_mremap(ctx: TracePointContext) -> u32 {
-    mapped(&ctx, Kind::RemapEnd);
-    0
-}
-
-#[tracepoint]
-pub fn enter_munmap(ctx: TracePointContext) -> u32 {
+/// A call that takes a range of pages away begins.
+#[inline(always)]
+fn begins(kind: Kind, address: u64, length: u64) {
     if let Some((current, _)) = target() {
-        emit::range(
-            &current,
-            Kind::UnmapBegin,
-            field(&ctx, argument(0)),
-            field(&ctx, argument(1)),
-            0,
-        );
+        emit::range(&current, kind, address, length, 0);
     }
-    0
 }
 
-#[tracepoint]
-pub fn exit_munmap(ctx: TracePointContext) -> u32 {
+/// `munmap` has returned.
+#[inline(always)]
+fn unmapped(result: u64) {
     if let Some((current, _)) = target() {
-        emit::range(&current, Kind::UnmapEnd, 0, 0, field(&ctx, RESULT) as i64);
+        emit::range(&current, Kind::UnmapEnd, 0, 0, result as i64);
     }
-    0
-}
-
-#[tracepoint]
-pub fn enter_mremap(ctx: TracePointContext) -> u32 {
-    if let Some((current, _)) = target() {
-        emit::range(
-            &current,
-            Kind::RemapBegin,
-            field(&ctx, argument(0)),
-            field(&ctx, argument(1)),
-            0,
-        );
-    }
-    0
 }

@@ -19,9 +19,9 @@ use super::{
     apart,
     attach::{HeapProbes, HeapPrograms, Rung, close_together},
     gate::Gate,
+    mappings::{self, Mappings},
     object::Programs,
     sys::{self, ProgramType},
-    tracefs::{self, Tracefs},
 };
 
 /// What can go wrong between us and the kernel.
@@ -86,12 +86,16 @@ impl KernelError {
         KernelError::Maps { error: text, remedy: remedy(&io) }
     }
 
+    /// Whether the verifier refuses a program: then it wrote why.
+    pub fn is_by_verifier(&self) -> bool {
+        matches!(self, KernelError::Load { log, .. } if !log.is_empty())
+    }
+
     /// Whether more rights would help: exit code 5.
     pub fn is_permission(&self) -> bool {
         match self {
-            // With a log it is the verifier that refuses, not the rights that are missing.
-            KernelError::Load { error, log, .. } => {
-                error.kind() == io::ErrorKind::PermissionDenied && log.is_empty()
+            KernelError::Load { error, .. } => {
+                error.kind() == io::ErrorKind::PermissionDenied && !self.is_by_verifier()
             }
             KernelError::Attach { error, .. } => error.kind() == io::ErrorKind::PermissionDenied,
             KernelError::Maps { remedy, .. } => remedy.contains("root"),
@@ -175,6 +179,7 @@ pub struct Kernel {
     programs: Programs,
     /// The allocators' probes.
     pub heap: Option<Gate>,
+    mappings: Option<Mappings>,
     other_links: Vec<OwnedFd>,
     settings: Array<MapData, PodSettings>,
     /// Functions of the attach plan.
@@ -211,7 +216,14 @@ impl Kernel {
             .take_map("SETTINGS")
             .ok_or_else(|| KernelError::Object("has no map SETTINGS".into()))?;
         let settings = Array::try_from(settings).map_err(map_error)?;
-        Ok(Kernel { programs, heap: None, other_links: Vec::new(), settings, functions: 0 })
+        Ok(Kernel {
+            programs,
+            heap: None,
+            mappings: None,
+            other_links: Vec::new(),
+            settings,
+            functions: 0,
+        })
     }
 
     /// Marks a process as a target.
@@ -277,30 +289,9 @@ impl Kernel {
     }
 
     /// Attaches to the mapping system calls.
-    pub fn attach_mappings(&mut self) -> Result<(), KernelError> {
-        let failed = |what: &str, error| KernelError::Attach { what: what.to_owned(), error };
-        let tracefs = Tracefs::open(&tracefs::USUAL).map_err(|error| {
-            failed("tracefs (`mount -t tracefs tracefs /sys/kernel/tracing`)", error)
-        })?;
-        let mut links = Vec::new();
-        for (program, tracepoint) in [
-            ("exit_mmap", "sys_exit_mmap"),
-            ("exit_brk", "sys_exit_brk"),
-            ("exit_mremap", "sys_exit_mremap"),
-            ("enter_mremap", "sys_enter_mremap"),
-            ("exit_munmap", "sys_exit_munmap"),
-            ("enter_munmap", "sys_enter_munmap"),
-        ] {
-            let loaded = self.programs.load(program, ProgramType::Tracepoint, None)?;
-            let link = tracefs
-                .tracepoint_id("syscalls", tracepoint)
-                .and_then(sys::perf_tracepoint)
-                .and_then(|event| sys::link_perf_event(loaded.as_fd(), event.as_fd(), 0))
-                .map_err(|error| failed(tracepoint, error))?;
-            links.push(link);
-        }
-        self.other_links.extend(links);
-        Ok(())
+    pub fn attach_mappings(&mut self) -> Result<&Mappings, KernelError> {
+        let attached = Mappings::attach(&self.programs)?;
+        Ok(self.mappings.insert(attached))
     }
 
     /// Puts settings in force; every program sees them at its next hit.
@@ -322,7 +313,8 @@ impl Kernel {
     pub fn books(&self) -> Result<Books, KernelError> {
         let cpus: PerCpuArray<_, PodCpu> =
             PerCpuArray::try_from(self.map("CPUS")?).map_err(map_error)?;
-        let missed = self.heap.as_ref().map_or(0, |gate| gate.programs.missed());
+        let missed = self.heap.as_ref().map_or(0, |gate| gate.programs.missed())
+            + self.mappings.as_ref().map_or(0, Mappings::missed);
         let mut books = Books { missed, ..Books::default() };
         for cpu in cpus.get(&0, 0).map_err(map_error)?.iter() {
             for (sum, value) in books.values.iter_mut().zip(cpu.0.counters) {
@@ -353,7 +345,9 @@ impl Kernel {
     pub fn detach(&mut self) {
         let heap = self.heap.take().map(Gate::into_descriptors).unwrap_or_default();
         let heap = heap.into_iter().map(|link| (link, apart::close as fn(OwnedFd)));
-        let other = self.other_links.drain(..).map(|link| (link, drop as fn(OwnedFd)));
+        let mappings = self.mappings.take().map(Mappings::into_links).unwrap_or_default();
+        let other =
+            self.other_links.drain(..).chain(mappings).map(|link| (link, drop as fn(OwnedFd)));
         close_together(heap.chain(other), |(link, close)| close(link));
     }
 
@@ -369,15 +363,10 @@ impl Kernel {
             ("thread_exit", ProgramType::RawTracepoint, None),
             ("page_fault_user", ProgramType::RawTracepoint, None),
             ("page_fault_kernel", ProgramType::RawTracepoint, None),
-            ("exit_mmap", ProgramType::Tracepoint, None),
-            ("exit_brk", ProgramType::Tracepoint, None),
-            ("exit_mremap", ProgramType::Tracepoint, None),
-            ("enter_mremap", ProgramType::Tracepoint, None),
-            ("exit_munmap", ProgramType::Tracepoint, None),
-            ("enter_munmap", ProgramType::Tracepoint, None),
         ]
         .into_iter()
         .map(|(name, kind, expected)| (name, self.programs.load(name, kind, expected).map(drop)))
+        .chain(mappings::try_every_program(&self.programs))
         .collect()
     }
 }

@@ -50,11 +50,22 @@ impl Programs {
         program_type: ProgramType,
         expected: Option<AttachType>,
     ) -> Result<OwnedFd, KernelError> {
+        self.load_for(name, program_type, expected, 0)
+    }
+
+    /// Loads one program for a function of the kernel, by its BTF id.
+    pub fn load_for(
+        &self,
+        name: &'static str,
+        program_type: ProgramType,
+        expected: Option<AttachType>,
+        function: u32,
+    ) -> Result<OwnedFd, KernelError> {
         let instructions = self
             .instructions
             .get(name)
             .ok_or_else(|| KernelError::Object(format!("has no program {name}")))?;
-        sys::load_program(name, program_type, expected, instructions)
+        sys::load_program(name, program_type, expected, function, instructions)
             .map_err(|(error, log)| KernelError::Load { program: name, error, log })
     }
 }

@@ -24,12 +24,18 @@ pub enum ProgramType {
     Tracepoint = 5,
     /// Raw tracepoints.
     RawTracepoint = 17,
+    /// Entry and return of a function of the kernel (5.5).
+    Tracing = 26,
 }
 
 /// Attach types (`enum bpf_attach_type`); what is loaded with one must be linked with the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum AttachType {
+    /// When a function of the kernel begins.
+    FunctionEntry = 24,
+    /// When a function of the kernel returns.
+    FunctionExit = 25,
     /// Through a perf event; programs are loaded with 0.
     PerfEvent = 41,
     /// Many probes in one link (6.6).
@@ -110,7 +116,7 @@ impl From<Instruction> for bpf_insn {
     }
 }
 
-/// Loads a program.
+/// Loads a program; `function` is the BTF id of the kernel's function that a [`ProgramType::Tracing`] is for, else 0.
 ///
 /// # Errors
 /// The kernel's error and the verifier's last lines, when the verifier wrote any.
@@ -118,6 +124,7 @@ pub fn load_program(
     name: &str,
     program_type: ProgramType,
     expected: Option<AttachType>,
+    function: u32,
     instructions: &[bpf_insn],
 ) -> Result<OwnedFd, (io::Error, String)> {
     let load = |log: &mut [u8]| {
@@ -132,6 +139,7 @@ pub fn load_program(
             Some(AttachType::PerfEvent) | None => 0,
             Some(attach) => attach as u32,
         };
+        load.attach_btf_id = function;
         for (to, from) in load.prog_name.iter_mut().zip(name.bytes().take(15)) {
             *to = from as _;
         }
@@ -210,6 +218,15 @@ pub fn link_perf_event(
 pub fn open_raw_tracepoint(program: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
     let mut attr: bpf_attr = zeroed();
     attr.raw_tracepoint.name = name.as_ptr() as u64;
+    attr.raw_tracepoint.prog_fd = program.as_raw_fd() as u32;
+    bpf(BPF_RAW_TRACEPOINT_OPEN, &mut attr).map(owned)
+}
+
+/// Attaches a program to the function that it was loaded for; closing the result detaches it.
+pub fn link_function(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // Without a name this command is about the function (kernel/bpf/syscall.c, bpf_raw_tp_link_attach).
+    // BPF_LINK_CREATE takes such programs from 6.0 on only.
+    let mut attr: bpf_attr = zeroed();
     attr.raw_tracepoint.prog_fd = program.as_raw_fd() as u32;
     bpf(BPF_RAW_TRACEPOINT_OPEN, &mut attr).map(owned)
 }

@@ -6,10 +6,7 @@ use serde::Serialize;
 
 use memmgr::{
     aggregate::Filter,
-    bpf::{
-        Kernel,
-        tracefs::{Tracefs, USUAL},
-    },
+    bpf::Kernel,
     capture::{CapturePlan, Selection, Session, StackOption, hazards::running_kernel},
     escape::Safe,
     govern::Budget,
@@ -43,7 +40,7 @@ pub fn run(options: &Doctor) -> anyhow::Result<()> {
     let mut checks = vec![kernel(), rights(), lockdown(), btf()];
     checks.extend(programs());
     checks.push(probes(&roots));
-    checks.extend([tracefs(), cgroup(&roots), pressure(&roots), debug_files()]);
+    checks.extend([mappings(), cgroup(&roots), pressure(&roots), debug_files()]);
     if options.json {
         println!("{}", serde_json::to_string_pretty(&checks)?);
     } else {
@@ -206,17 +203,14 @@ fn probes(roots: &Roots) -> Check {
     }
 }
 
-fn tracefs() -> Check {
-    match Tracefs::open(&USUAL)
-        .and_then(|tracefs| tracefs.tracepoint_id("syscalls", "sys_exit_mmap"))
-    {
-        Ok(_) => ok("tracefs", "the mapping system calls can be traced"),
-        Err(error) => lacking(
-            "tracefs",
-            Verdict::Missing,
-            format!("{error}: memory that a target maps by itself is not seen"),
-            "mount -t tracefs tracefs /sys/kernel/tracing",
-        ),
+/// Attaches for real, and detaches.
+fn mappings() -> Check {
+    const WHAT: &str = "mapping calls";
+    let attached = Kernel::load(1 << 16)
+        .and_then(|mut kernel| kernel.attach_mappings().map(ToString::to_string));
+    match attached {
+        Ok(way) => ok(WHAT, way),
+        Err(error) => Check { verdict: Verdict::Missing, ..failed(WHAT, &error.to_string()) },
     }
 }
 

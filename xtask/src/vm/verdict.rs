@@ -79,6 +79,9 @@ fn doctor_faults(doctor: &Value, rung: &str) -> Vec<String> {
     if !checks(doctor).any(attached) {
         faults.push(format!("doctor: did not attach by {rung}"));
     }
+    if !checks(doctor).any(|(what, _, found)| what == "mapping calls" && found.contains("fentry")) {
+        faults.push("doctor: mappings are not watched by fentry".into());
+    }
     faults
 }
 
@@ -204,6 +207,7 @@ mod tests {
             let doctor = json!([
                 { "what": "BPF programs", "verdict": "ok", "found": "12 load" },
                 { "what": "probes", "verdict": "ok", "found": "attached to 9 functions by perf in 8 ms" },
+                { "what": "mapping calls", "verdict": "ok", "found": "watched by fentry and fexit" },
                 { "what": name, "verdict": verdict, "found": found },
             ]);
             assert_eq!(doctor_faults(&doctor, "perf"), expected);
@@ -215,6 +219,6 @@ mod tests {
             "heap_return: refused",
             &["doctor: BPF programs: missing: heap_return: refused"],
         );
-        assert_eq!(doctor_faults(&json!([]), "multi").len(), 2);
+        assert_eq!(doctor_faults(&json!([]), "multi").len(), 3);
     }
 }

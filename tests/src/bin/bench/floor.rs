@@ -95,6 +95,7 @@ fn empty(path: &Path, pid: u32, attach: AttachType, offset: u64) -> Result<Owned
         "empty",
         ProgramType::Kprobe,
         Some(attach),
+        0,
         &instructions.map(Into::into),
     )
     .map_err(|(error, log)| anyhow::anyhow!("the empty program was refused: {error} {log}"))?;
