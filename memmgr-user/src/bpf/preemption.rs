@@ -24,8 +24,9 @@ fn preempts(version: &str, command_line: &str, config: impl FnOnce() -> Option<S
     if !says("PREEMPT_DYNAMIC") {
         return says("PREEMPT") || says("PREEMPT_RT");
     }
-    let chosen = command_line.split_whitespace().filter_map(|word| word.strip_prefix("preempt="));
-    match chosen.last() {
+    let mut chosen =
+        command_line.split_whitespace().filter_map(|word| word.strip_prefix("preempt="));
+    match chosen.next_back() {
         Some(model) => model == "full",
         None => config().is_some_and(|text| text.lines().any(|line| line == "CONFIG_PREEMPT=y")),
     }

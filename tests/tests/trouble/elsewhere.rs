@@ -83,20 +83,24 @@ fn captured_after(script: &str, pid: u32) -> (Report, String) {
     (report, ended.stdout)
 }
 
-/// Without tracefs memmgr opens it for itself alone; the mappings are seen both ways.
+/// By functions of the kernel, which need its types, or else by tracepoints; without tracefs memmgr opens it for itself
+/// alone. The mappings are seen every way.
 #[test]
-fn with_and_without_tracefs() {
+fn with_and_without_tracefs_and_types() {
     if !require_root() {
         return;
     }
     let without = "umount -l /sys/kernel/tracing /sys/kernel/debug 2>/dev/null\ntest ! -d /sys/kernel/tracing/events || exit 98";
     let with = "mount -t tracefs tracefs /sys/kernel/tracing || exit 97";
-    for (script, mounted) in [(without, false), (with, true)] {
+    let no_types = "\nmount -t tmpfs none /sys/kernel/btf || exit 96\n\"$1\" doctor | grep -q 'mapping calls.*tracepoints' || exit 95";
+    for (tracefs, types, mounted) in
+        [(without, "", false), (without, no_types, false), (with, no_types, true)]
+    {
         // Grows without a pause, by brk.
         let mut command = Command::new(Program::c("ends-by-itself").build());
         command.arg("60000");
         let workload = Workload::spawn(command);
-        let (report, mounts) = captured_after(script, workload.pid());
+        let (report, mounts) = captured_after(&format!("{tracefs}{types}"), workload.pid());
         assert_eq!(mounts.contains("tracefs"), mounted, "{mounts}");
         let uncovered = &report.target.not_covered;
         assert!(report.mapped.alloc_bytes > 0, "{:?}", report.mapped);
