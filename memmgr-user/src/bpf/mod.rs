@@ -2,8 +2,8 @@
 //!
 //! aya makes the maps and reads the object. It has no uprobe sessions and no uprobe.multi in the
 //! version that builds here, so loading and linking of programs is ours: [`sys`] holds the system
-//! calls, [`object`] the programs, [`attach`] the ladder of ways to attach to the heap, [`gate`] probes that
-//! come and go, [`mappings`] the ways to watch mappings, [`kernel`] the whole behind one type.
+//! calls, [`object`] the programs, [`attach`] the ladder of ways to attach to the heap, [`gate`] probes that come
+//! and go, [`mappings`] the ways to watch mappings, [`kernel`] the whole behind one type.
 
 pub mod apart;
 pub mod attach;

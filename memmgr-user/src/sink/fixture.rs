@@ -268,13 +268,9 @@ fn capture() -> Capture {
             kind: "dwarf".to_owned(),
             bytes: 8192,
             why: "libc.so.6 was built without frame pointers".to_owned(),
-            files: vec![
-                StackFile { path: LIBC.to_owned(), unwind: "unwind tables".to_owned() },
-                StackFile {
-                    path: "/opt/redis/modules/libold.so".to_owned(),
-                    unwind: "none".to_owned(),
-                },
-            ],
+            files: [(LIBC, "unwind tables"), ("/opt/redis/modules/libold.so", "none")]
+                .map(|(path, unwind)| StackFile { path: path.into(), unwind: unwind.into() })
+                .to_vec(),
         },
         attach: "multi".to_owned(),
         complete: false,
