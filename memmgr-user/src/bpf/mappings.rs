@@ -10,6 +10,8 @@ use std::{
 
 use aya_obj::btf::{Btf, BtfKind};
 
+use crate::own_memory::give_back_unused;
+
 use super::{
     kernel::KernelError,
     object::Programs,
@@ -95,7 +97,7 @@ impl fmt::Display for Mappings {
 }
 
 fn by_functions(programs: &Programs) -> Result<Mappings, KernelError> {
-    let functions = Functions::of_this_kernel()?;
+    let functions = Functions::of_this_kernel(programs)?;
     let mut attached = Mappings { links: Vec::new(), programs: Vec::new(), why_tracepoints: None };
     for moment in &MOMENTS {
         let loaded = functions.load(programs, moment)?;
@@ -104,6 +106,8 @@ fn by_functions(programs: &Programs) -> Result<Mappings, KernelError> {
         attached.links.push(link);
         attached.programs.push(loaded);
     }
+    drop(functions);
+    give_back_unused();
     Ok(attached)
 }
 
@@ -129,7 +133,15 @@ fn by_tracepoints(programs: &Programs) -> Result<Mappings, KernelError> {
 struct Functions(Btf);
 
 impl Functions {
-    fn of_this_kernel() -> Result<Self, KernelError> {
+    /// Reads the kernel's types, which takes tens of megabytes for a moment: not where it refuses such programs whatever
+    /// function they are for, as some do that are locked down.
+    fn of_this_kernel(programs: &Programs) -> Result<Self, KernelError> {
+        const NO_FUNCTION: u32 = 1;
+        let Moment { by_function, attach, .. } = MOMENTS[0];
+        match programs.load_for(by_function, ProgramType::Tracing, Some(attach), NO_FUNCTION) {
+            Err(error) if error.is_permission() => return Err(error),
+            _ => {}
+        }
         Btf::from_sys_fs().map(Functions).map_err(|error| KernelError::Attach {
             what: "functions of the kernel".into(),
             error: io::Error::other(error),
@@ -147,7 +159,7 @@ impl Functions {
 /// Loads every program: the name and what the kernel said. Those on functions only where this kernel has such
 /// programs at all, which [`Mappings`] tells.
 pub fn try_every_program(programs: &Programs) -> Vec<(&'static str, Result<(), KernelError>)> {
-    let functions = Functions::of_this_kernel().ok();
+    let functions = Functions::of_this_kernel(programs).ok();
     MOMENTS
         .iter()
         .flat_map(|moment| {

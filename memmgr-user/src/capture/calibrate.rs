@@ -17,6 +17,7 @@ use super::hazards::running_kernel;
 use crate::{
     bpf::{HeapProbes, Kernel, KernelError, ProbePoint, Rung},
     govern::Costs,
+    own_memory::give_back_unused,
     units::{FileOffset, Pid},
 };
 
@@ -33,10 +34,12 @@ const COLLECTED: f64 = 700.0;
 /// Measures in a thread of its own, which takes about 100 ms of a processor. Where something fails the usual prices stand.
 pub fn begin() -> Option<JoinHandle<Costs>> {
     let measured = || {
-        try_measure(Rung::ladder(running_kernel())).unwrap_or_else(|error| {
+        let costs = try_measure(Rung::ladder(running_kernel())).unwrap_or_else(|error| {
             tracing::debug!("the cost of a hit could not be measured: {error}");
             Costs::USUAL
-        })
+        });
+        give_back_unused();
+        costs
     };
     thread::Builder::new().name("calibration".into()).spawn(measured).ok()
 }

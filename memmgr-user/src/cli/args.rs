@@ -122,7 +122,7 @@ pub struct CaptureFlags {
     /// Bytes of stack to copy where unwind tables are used: 4KiB to 64KiB
     #[arg(long, value_name = "BYTES", default_value = "16KiB", value_parser = values::stack_bytes)]
     pub stack_bytes: u32,
-    /// Size of the ring buffer between the kernel and memmgr [default: 8MiB, 16MiB where every call may be captured, for a command 64MiB]
+    /// Size of the ring buffer between the kernel and memmgr [default: 8MiB, in exact mode 16MiB, for a command 64MiB]
     #[arg(long, value_name = "BYTES", value_parser = values::ring_bytes)]
     pub ring_bytes: Option<u32>,
     /// Show only outstanding blocks of at least this age
@@ -196,8 +196,8 @@ impl CaptureFlags {
             },
             stack_bytes: self.stack_bytes,
             ring_bytes: self.ring_bytes.unwrap_or(match self.mode {
-                ModeFlag::Exact | ModeFlag::Auto => 16 << 20,
-                ModeFlag::Sample | ModeFlag::Growth => 8 << 20,
+                ModeFlag::Exact => 16 << 20,
+                ModeFlag::Auto | ModeFlag::Sample | ModeFlag::Growth => 8 << 20,
             }),
             duration: Some(self.duration.unwrap_or(USUAL_DURATION)).filter(|d| !d.is_zero()),
             interval: self.interval,

@@ -137,7 +137,7 @@ fn busy_programs_keep_their_speed() {
 fn the_probes_come_back_when_the_load_falls() {
     let mut run = Run::new(Budget::Percent(5.0), 0, false);
     assert!(run.seconds(STORM, 10.0).observed < 0.2);
-    run.seconds(QUIET, 2.0);
+    run.seconds(QUIET, 4.0);
     let back = run.seconds(QUIET, 5.0);
     assert!(back.observed > 0.99 && back.interval == 0, "{back:?} {:?}", run.governor.steps());
     // And go again within a moment.
