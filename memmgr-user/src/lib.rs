@@ -22,7 +22,7 @@ pub mod history;
 pub mod judge;
 pub mod modules;
 pub mod output;
-mod own_memory;
+pub mod own_memory;
 pub mod pipeline;
 pub mod progress;
 pub mod recording;

@@ -7,8 +7,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cli::{args::Arguments, exit, run};
+use memmgr::own_memory::keep_little;
 
 fn main() -> ExitCode {
+    keep_little();
     cli::log();
     let arguments = Arguments::parse();
     match run(arguments) {
