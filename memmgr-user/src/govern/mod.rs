@@ -27,7 +27,7 @@ use windows::Windows;
 pub enum Budget {
     /// Whatever it takes.
     Off,
-    /// Percent of the target's processor time, 0 to 100.
+    /// Percent of the target's processor time, 0 to 100; where it uses less than half a processor, of half a processor.
     Percent(f64),
 }
 
@@ -87,8 +87,10 @@ pub struct Governor {
     orders: Orders,
     /// Nanoseconds that may be spent before the probes have to go.
     balance: f64,
-    /// At the last look.
+    /// At the last look; its processor time is that which the budget is a share of.
     last: Seen,
+    /// The target's processor time at the last look.
+    used: Duration,
     /// At the last change of the interval, and whenever the probes came.
     tuned: Seen,
     /// When the probes came, and when they came or went last.
@@ -121,6 +123,9 @@ impl Governor {
     const LATER: Duration = Duration::from_millis(50);
     /// Time to measure before the interval is tuned.
     const MEASURE: Duration = Duration::from_millis(250);
+    /// A target that uses less than this many processors is treated as if it used them: what has that much time left is
+    /// not slowed down by a share of it.
+    const LEAST_USED: f64 = 0.5;
     /// A target that uses less than this share of a processor is idle; so many seconds make an average.
     const IDLE: f64 = 0.01;
     const IDLE_FOR: f64 = 0.3;
@@ -145,6 +150,7 @@ impl Governor {
             orders,
             balance: Self::MOST_SAVED / 2.0,
             last: Seen::default(),
+            used: Duration::ZERO,
             tuned: Seen::default(),
             opened: Seen::default(),
             turned: Duration::ZERO,
@@ -178,7 +184,7 @@ impl Governor {
         &self.steps
     }
 
-    /// Percent of the target's processor time that probing took; `None` where it used too little to say.
+    /// Percent of the target's processor time that probing took; `None` when it is too early to say.
     pub fn achieved_percent(&self) -> Option<f64> {
         const LEAST: Duration = Duration::from_millis(20);
         let cpu = self.last.cpu;
@@ -213,12 +219,12 @@ impl Governor {
         }
     }
 
-    /// The probes are in place.
-    pub fn opened(&mut self, seen: &Seen) {
-        (self.tuned, self.opened, self.turned) = (seen.clone(), seen.clone(), seen.at);
-        self.placed = true;
+    /// The probes are in place, as of the last look.
+    pub fn opened(&mut self) {
+        (self.tuned, self.opened) = (self.last.clone(), self.last.clone());
+        (self.placed, self.turned) = (true, self.last.at);
         if let Some(windows) = &mut self.windows {
-            windows.begin(seen.at);
+            windows.begin(self.last.at);
         }
     }
 
@@ -231,14 +237,16 @@ impl Governor {
     }
 
     /// Looks at the figures and decides. `held` is the number of blocks that are remembered.
-    pub fn look(&mut self, seen: Seen, held: usize) -> &Orders {
+    pub fn look(&mut self, mut seen: Seen, held: usize) -> &Orders {
+        let wall = seen.at.saturating_sub(self.last.at).as_secs_f64();
+        let used = seen.cpu.saturating_sub(self.used).as_secs_f64();
+        self.usage += (used / wall.max(1e-9) - self.usage) * (1.0 - (-wall / Self::IDLE_FOR).exp());
+        self.used = seen.cpu;
+        seen.cpu = self.last.cpu + Duration::from_secs_f64(used.max(wall * Self::LEAST_USED));
         let delta = seen.since(&self.last);
         let spent = self.terms.costs.of(&self.terms.functions, &delta);
         let cpu = delta.cpu.as_nanos() as f64;
         self.spent += spent.total();
-        let wall = delta.at.as_secs_f64();
-        let now = delta.cpu.as_secs_f64() / wall.max(1e-9);
-        self.usage += (now - self.usage) * (1.0 - (-wall / Self::IDLE_FOR).exp());
         self.orders.next_look = Self::LATER;
         if let Budget::Percent(percent) = self.terms.budget {
             let share = percent / 100.0;

@@ -79,9 +79,9 @@ impl Run {
             let at = Duration::from_secs_f64(self.at);
             self.governor.memory(at, self.memory as u64);
             let seen = self.seen(at);
-            let open = self.governor.look(seen.clone(), 0).open;
+            let open = self.governor.look(seen, 0).open;
             if open && !self.open {
-                self.governor.opened(&seen);
+                self.governor.opened();
             }
             self.open = open;
         }

@@ -355,9 +355,12 @@ pub(super) fn recommendation(case: &Case, finding: &Finding) -> String {
             "Look at what {name} collects: one buffer or table grows and nothing takes entries out of it."
         )
     } else if case.is_resident() {
+        let more = match case.report.capture.mode.as_str() {
+            "auto" => "a longer capture or a larger --max-overhead",
+            _ => "--mode sample or auto",
+        };
         format!(
-            "The memory is touched for the first time in {name}; who holds it may be somebody else, whom --mode sample or \
-             auto names."
+            "The memory is touched for the first time in {name}; who holds it may be somebody else, whom {more} names."
         )
     } else if case.stacks[0].class == "mapping" {
         format!("Look at {name}: it maps memory that it never unmaps.")

@@ -77,7 +77,11 @@ pub(super) fn findings(report: &Report) -> Vec<(Finding, Vec<usize>)> {
     found
 }
 
-/// Takes out findings about pages that a function touches where what it allocates or maps says the same, and more.
+/// Leaks of the heap at this share of the rate at which pages come explain the pages, whoever touches them first.
+const SAME_GROWTH: f64 = 0.7;
+
+/// Takes out findings about pages that a function touches where what it allocates or maps says the same, and more, or
+/// where leaks of the heap are that growth.
 fn drop_repeated(report: &Report, found: &mut Vec<(Finding, Vec<usize>)>) {
     let first = |stacks: &[usize]| stacks.first().map(|at| &report.stacks[*at]);
     let is_resident = |stacks: &[usize]| first(stacks).is_some_and(|s| s.class == "resident");
@@ -92,7 +96,19 @@ fn drop_repeated(report: &Report, found: &mut Vec<(Finding, Vec<usize>)>) {
             *severity = (*severity).max(rank(&finding.severity));
         }
     }
+    let rate = |class: &str, rank_of: u8| -> f64 {
+        let of_class = |stacks: &[usize]| first(stacks).is_some_and(|stack| stack.class == class);
+        let leaks = found.iter().filter(|(finding, stacks)| {
+            of_class(stacks) && finding.kind == "leak" && rank(&finding.severity) >= rank_of
+        });
+        leaks.map(|(finding, _)| finding.growth_bytes_per_s).sum()
+    };
+    let ranks = [0, 1, 2];
+    let explained = ranks.map(|rank| rate("heap", rank) >= SAME_GROWTH * rate("resident", 0));
     found.retain(|(finding, stacks)| {
+        if is_resident(stacks) && explained[usize::from(rank(&finding.severity))] {
+            return false;
+        }
         let says_more = |severity: &u8| *severity >= rank(&finding.severity);
         !is_resident(stacks)
             || !place(stacks).is_some_and(|at| said.get(&at).is_some_and(says_more))

@@ -285,6 +285,20 @@ fn a_function_is_named_once() {
 }
 
 #[test]
+fn pages_of_a_leak_of_the_heap_are_not_told_again() {
+    let check_beside = |blocks_per_s: f64, expected: &[&str]| {
+        let mut report = growing();
+        add(&mut report, "resident", &["copy:12", "main:1"], &touching());
+        let leak = program(|p| p.every(1.0 / blocks_per_s, FOREVER, 4096.0));
+        add(&mut report, "heap", &["open_session:9", "main:1"], &leak);
+        check(&mut report, expected);
+    };
+    check_beside(256.0, &["warning leak open_session"]);
+    // Much less than the pages that come: somebody else holds the rest.
+    check_beside(50.0, &["warning leak copy", "warning leak open_session"]);
+}
+
+#[test]
 fn losses_qualify_or_withhold() {
     let judged = |implied_free| {
         let mut report = report();

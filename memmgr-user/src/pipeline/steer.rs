@@ -101,7 +101,7 @@ impl Steering {
         }
         let seen = self.seen(&session.kernel.books()?);
         let at = seen.at;
-        let mut orders = self.governor.look(seen.clone(), held).clone();
+        let mut orders = self.governor.look(seen, held).clone();
         let mut open = orders.open;
         if !open && self.open_since.is_some() {
             self.close();
@@ -122,7 +122,7 @@ impl Steering {
                     before_opening(session, now);
                     self.open_since = Some(now);
                     self.settings.window += 1;
-                    self.governor.opened(&seen);
+                    self.governor.opened();
                 }
                 Ok(None) => orders.next_look = Duration::from_millis(2),
                 Ok(Some(_)) => {}
