@@ -87,6 +87,7 @@ fn redis_under_load() {
     let _turn = take_turn();
     let (server, port) = redis(&[]);
     for (flags, requests) in [(SAMPLE, "200000"), (EXACT, "20000")] {
+        let capture = Capture::start(server.pid(), &[&flags[..], &["--duration", "5s"]].concat());
         let mut load = Command::new("redis-benchmark")
             .args([
                 "-q",
@@ -104,7 +105,7 @@ fn redis_under_load() {
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-benchmark starts");
-        let report = capture(server.pid(), &flags);
+        let report = capture.wait().expect_report().clone();
         load.wait().expect("our own child");
         check_complete(&report, "redis");
         check_whole(&report, "redis");
