@@ -16,6 +16,8 @@ pub struct Cpu {
     pub tokens: i64,
     /// Nothing is sampled at a smaller interval, in bytes.
     pub floor: u64,
+    /// The largest that `floor` ever was.
+    pub highest_floor: u64,
     /// When tokens were added last.
     pub refilled: u64,
     /// The tick at which `time` was read.
@@ -46,4 +48,4 @@ pub struct Sampler {
     pub interval: u64,
 }
 
-const _: () = assert!(size_of::<Cpu>() == 8 * (Counter::COUNT as usize + 10));
+const _: () = assert!(size_of::<Cpu>() == 8 * (Counter::COUNT as usize + 11));

@@ -89,14 +89,24 @@ pub fn set_floor(current: &Current, cost: u64) {
         _ => SPARSE,
     });
     // SAFETY: as above.
-    unsafe { (*cpu).floor = floor };
+    unsafe {
+        (*cpu).floor = floor;
+        (*cpu).highest_floor = (*cpu).highest_floor.max(floor);
+    }
 }
 
-/// The interval that is in force here, of one that is wanted.
+/// The interval that is in force here, of one that is wanted. A floor that is raised is looked at again at every hit, so that
+/// it is in force no longer than it has to be.
 #[inline(always)]
 pub fn at_least_floor(current: &Current, wanted: u64) -> u64 {
+    let cpu = current.count.cpu();
     // SAFETY: part of a map value; a plain word.
-    wanted.max(unsafe { (*current.count.cpu()).floor })
+    if unsafe { (*cpu).floor } == 0 {
+        return wanted;
+    }
+    set_floor(current, 0);
+    // SAFETY: as above.
+    wanted.max(unsafe { (*cpu).floor })
 }
 
 /// Mean bytes between samples where hardly any are wanted.

@@ -111,7 +111,7 @@ impl Current {
             in_call: 0,
             nested: 0,
             call_flags: 0,
-            window: 0,
+            window: self.settings().window as u32,
             sp: 0,
             return_address: 0,
             cookie: 0,

@@ -50,8 +50,6 @@ pub struct Counts {
     pub stack_truncated: u64,
     /// Children that the target made.
     pub forks: u64,
-    /// The largest interval that an allocation was chosen by, in bytes.
-    pub coarsest_interval: u64,
 }
 
 /// What a record means for the capture as a whole.
@@ -175,7 +173,7 @@ impl Collector {
     fn event(&mut self, origin: Origin, event: Event<'_>) -> Course {
         match event {
             Event::Alloc(block) => {
-                let block = self.heap_block(origin, &block);
+                let block = self.new_block(origin, &block);
                 self.change(Change::Alloc(block));
             }
             Event::Free(address) => self.change(Change::Free(address)),
@@ -183,7 +181,7 @@ impl Collector {
             Event::ResizeEnd(ResizeEnd::Failed) => self.change(Change::ResizeFailed(origin.tid)),
             Event::ResizeEnd(ResizeEnd::Gone) => self.change(Change::ResizeGone(origin.tid)),
             Event::ResizeEnd(ResizeEnd::Moved(block)) => {
-                let block = self.heap_block(origin, &block);
+                let block = self.new_block(origin, &block);
                 self.change(Change::ResizeMoved(origin.tid, block));
             }
             Event::Frames(list) => {
@@ -252,11 +250,6 @@ impl Collector {
     fn change(&mut self, change: Change) {
         let ledger = &mut self.ledger;
         self.blocks.apply(change, &mut |delta| ledger.apply(&delta));
-    }
-
-    fn heap_block(&mut self, origin: Origin, block: &Block<'_>) -> NewBlock {
-        self.counts.coarsest_interval = self.counts.coarsest_interval.max(block.interval);
-        self.new_block(origin, block)
     }
 
     fn new_block(&mut self, origin: Origin, block: &Block<'_>) -> NewBlock {

@@ -29,7 +29,7 @@ use crate::{
     bpf::{Books, KernelError},
     capture::{CapturePlan, Session, Target, facts::Facts, urgent::Urgent},
     collect::{Caps, Collector, Course},
-    govern::Governor,
+    govern::{Governor, Step},
     recording::{Feed, Recorder, Room},
     report::{account::Standing, last_look::LastLook},
     source::{mappings::read_mappings, roots::Roots},
@@ -171,10 +171,16 @@ pub async fn run(
             Wake::Steer => {
                 let held = collector.blocks.len();
                 let mut course = Course::On;
-                steering.look(&mut session, held, |session, opening| {
+                steering.look(&mut session, held, |session| {
                     course = drain(roots, plan, session, &mut collector, usize::MAX).1;
+                    let opening = now();
                     collector.resume(opening);
+                    opening
                 })?;
+                let steps = steering.governor.steps();
+                if steps.len() > pulse.borrow().steps.len() {
+                    pulse.send_modify(|pulse| pulse.steps = said(steps));
+                }
                 if course == Course::Exec {
                     break Ended::Exec;
                 }
@@ -284,6 +290,11 @@ fn drain(
         }
     }
     (bytes, Course::On)
+}
+
+/// Steps for the screen.
+fn said(steps: &[Step]) -> Vec<String> {
+    steps.iter().map(ToString::to_string).collect()
 }
 
 fn stopped(settings: Settings) -> Settings {

@@ -27,18 +27,19 @@ async fn show(mut pulses: watch::Receiver<Pulse>, length: Option<Duration>) {
     bar.set_style(
         ProgressStyle::with_template("{spinner} {wide_msg}").expect("a literal template"),
     );
-    let mut before = Pulse::default();
+    let (mut before, mut said) = (Pulse::default(), 0);
     loop {
         let gone = tokio::time::timeout(REFRESH, pulses.changed())
             .await
             .is_ok_and(|changed| changed.is_err());
-        if gone {
-            break;
-        }
         let pulse = pulses.borrow_and_update().clone();
         // Each once, above the line, and where there is no terminal too.
-        for step in pulse.steps.iter().skip(before.steps.len()) {
+        for step in pulse.steps.iter().skip(said) {
             bar.suspend(|| eprintln!("memmgr: {step}"));
+        }
+        said = pulse.steps.len();
+        if gone {
+            break;
         }
         if pulse.elapsed > before.elapsed {
             bar.set_message(line(&pulse, &before, length, own_rss()));

@@ -10,7 +10,7 @@ use memmgr_tests::{
     Capture, Workload,
     code::changed_bytes,
     counts_itself::{
-        self, Truth, assert_complete, assert_consistent, assert_equal_to_the_truth, reported_site,
+        self, Truth, assert_complete, assert_consistent, assert_equal_to_the_truth, heap,
     },
     require_root, take_turn,
 };
@@ -49,6 +49,9 @@ fn wait_for_probes(pid: u32, there: bool) {
     }
 }
 
+/// Short-lived threads, of which each makes one call.
+const THREADS: u64 = 60;
+
 #[test]
 fn a_storm_is_looked_at_in_windows() {
     if !require_root() {
@@ -65,10 +68,10 @@ fn a_storm_is_looked_at_in_windows() {
         sleep(Duration::from_secs(5).saturating_sub(begin.elapsed()));
         let _: Truth = workload.ask("stop");
         // Now nothing is to be saved: the probes come to stay.
-        sleep(Duration::from_secs(6));
+        sleep(Duration::from_secs(9));
         wait_for_probes(workload.pid(), true);
-        let before: Truth = workload.ask("run 1000");
-        let after: Truth = workload.ask("run 1000");
+        let before: Truth = workload.ask("run 0");
+        let after: Truth = workload.ask(&format!("churn {THREADS} 1"));
         let outcome = capture.interrupt();
         let report = outcome.expect_report();
         assert_consistent(report, "storm");
@@ -86,9 +89,17 @@ fn a_storm_is_looked_at_in_windows() {
             "every step is on stderr: {}",
             outcome.stderr
         );
-        // All of what ran while they stayed.
+        // All of what ran while they stayed, and of every thread its first call.
         let calls = after.total.alloc_count - before.total.alloc_count;
-        assert!(reported_site(report, 0).alloc_count > calls / 8 / 2, "{calls}");
+        let seen: u64 = heap(report)
+            .filter(|stack| {
+                stack.frames.iter().any(|f| f.function.as_deref() == Some("short_lived_thread"))
+            })
+            .map(|stack| stack.alloc_count)
+            .sum();
+        if report.capture.mode == "auto" {
+            assert_eq!(seen, calls, "{overhead:?}");
+        }
     }
 }
 

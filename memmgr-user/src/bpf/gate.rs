@@ -1,7 +1,7 @@
 //! The heap probes as something that is there or not: placed and taken away while a capture runs, in threads of
 //! their own, because the kernel waits for every processor.
 
-use std::{io, mem, os::fd::OwnedFd, sync::Arc, thread};
+use std::{mem, os::fd::OwnedFd, sync::Arc, thread};
 
 use crate::units::Pid;
 
@@ -35,7 +35,8 @@ impl Gate {
     ///
     /// # Errors
     /// When there can be no thread.
-    pub fn turn(&mut self, open: bool, wanted: impl Fn(u16) -> bool) -> io::Result<()> {
+    pub fn turn(&mut self, open: bool, wanted: impl Fn(u16) -> bool) -> Result<(), KernelError> {
+        let no_thread = |error| KernelError::Attach { what: "heap probes".into(), error };
         self.state = match mem::replace(&mut self.state, State::Closed) {
             State::Closed if open => {
                 let (programs, pid) = (Arc::clone(&self.programs), self.pid);
@@ -44,14 +45,14 @@ impl Gate {
                     file.points.retain(|point| wanted(point.cookie.function()));
                 }
                 let place = move || programs.place(pid, &files).map(Some);
-                State::Turning(thread::Builder::new().spawn(place)?)
+                State::Turning(thread::Builder::new().spawn(place).map_err(no_thread)?)
             }
             State::Open(links) if !open => {
                 let close = move || {
                     drop(links);
                     Ok(None)
                 };
-                State::Turning(thread::Builder::new().spawn(close)?)
+                State::Turning(thread::Builder::new().spawn(close).map_err(no_thread)?)
             }
             state => state,
         };

@@ -133,6 +133,8 @@ pub struct Books {
     pub calls: Vec<Calls>,
     /// Page faults, counted in the same way.
     pub faults: Calls,
+    /// The largest interval, in bytes, that the kernel part went over to by itself.
+    pub highest_floor: u64,
     /// Probe hits that the kernel did not deliver.
     pub missed: u64,
 }
@@ -320,6 +322,7 @@ impl Kernel {
             for (sum, value) in books.values.iter_mut().zip(cpu.0.counters) {
                 *sum += value;
             }
+            books.highest_floor = books.highest_floor.max(cpu.0.highest_floor);
         }
         let calls: PerCpuArray<_, PodCalls> =
             PerCpuArray::try_from(self.map("CALLS")?).map_err(map_error)?;

@@ -21,14 +21,15 @@ use crate::{
     units::{FileOffset, Pid},
 };
 
-/// Room for all events of the measurement.
+/// So large that the events of the measurement do not make samples fewer.
 const RING_BYTES: u32 = 4 << 20;
 /// Functions are called so often at a time, and so many times, of which the median counts.
 const CALLS: u64 = 2_000;
 const ROUNDS: usize = 5;
 /// Single-stepping takes ten times as long.
 const FEWER: u64 = 8;
-/// What the collector does with an event, in nanoseconds: on another processor, but one that a busy host lacks.
+/// What the collector does with an event, in nanoseconds, by the bench `collector`: on another processor, but one that a
+/// busy host lacks.
 const COLLECTED: f64 = 700.0;
 
 /// Measures in a thread of its own, which takes about 100 ms of a processor. Where something fails the usual prices stand.

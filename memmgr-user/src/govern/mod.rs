@@ -85,6 +85,8 @@ impl fmt::Display for Step {
 pub struct Governor {
     terms: Terms,
     orders: Orders,
+    /// The largest interval so far.
+    coarsest: u64,
     /// Nanoseconds that may be spent before the probes have to go.
     balance: f64,
     /// At the last look; its processor time is that which the budget is a share of.
@@ -121,6 +123,8 @@ impl Governor {
     /// Looks while the probes are new or windows are open, and otherwise.
     const SOON: Duration = Duration::from_millis(5);
     const LATER: Duration = Duration::from_millis(50);
+    /// Looks for the report alone, without a budget.
+    const SELDOM: Duration = Duration::from_millis(500);
     /// Time to measure before the interval is tuned.
     const MEASURE: Duration = Duration::from_millis(250);
     /// A target that uses less than this many processors is treated as if it used them: what has that much time left is
@@ -146,6 +150,7 @@ impl Governor {
             next_look: Self::SOON,
         };
         Governor {
+            coarsest: orders.interval,
             terms,
             orders,
             balance: Self::MOST_SAVED / 2.0,
@@ -167,6 +172,11 @@ impl Governor {
     /// What is in force.
     pub fn orders(&self) -> &Orders {
         &self.orders
+    }
+
+    /// The largest sampling interval so far, in bytes.
+    pub fn coarsest(&self) -> u64 {
+        self.coarsest
     }
 
     /// The budget to keep.
@@ -247,7 +257,7 @@ impl Governor {
         let spent = self.terms.costs.of(&self.terms.functions, &delta);
         let cpu = delta.cpu.as_nanos() as f64;
         self.spent += spent.total();
-        self.orders.next_look = Self::LATER;
+        self.orders.next_look = Self::SELDOM;
         if let Budget::Percent(percent) = self.terms.budget {
             let share = percent / 100.0;
             self.tune_faults(&delta, spent, cpu, share);
@@ -371,6 +381,7 @@ impl Governor {
             return;
         }
         self.orders.interval = interval;
+        self.coarsest = self.coarsest.max(interval);
         let shown = |interval| match interval {
             0 => "every call is captured".to_owned(),
             bytes => format!("a sample is taken every {}", human_bytes(bytes)),

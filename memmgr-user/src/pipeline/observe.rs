@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use humantime::format_rfc3339_seconds;
 use memmgr_common::Counter;
 
-use super::{Pulse, steer::Seeing};
+use super::{Pulse, said, steer::Seeing};
 use crate::{
     bpf::Books,
     capture::Session,
@@ -82,7 +82,7 @@ impl Observed {
             rss_bytes: self.point.rss_bytes,
             lost: books.sum(&Counter::LOST),
             overhead_percent: governor.achieved_percent(),
-            steps: governor.steps().iter().map(ToString::to_string).collect(),
+            steps: said(governor.steps()),
         }
     }
 

@@ -15,7 +15,8 @@ use crate::{
 
 use super::now;
 
-/// The programs work on for so long without a word from here: twice the longest pause of a healthy collector.
+/// The programs work on for so long without a word from here, which with the time between two words is less than the
+/// 5 s that a target has to bear a collector that stands still.
 const AWAKE: Duration = Duration::from_secs(4);
 /// How often they hear one.
 const WORD: Duration = Duration::from_millis(500);
@@ -89,12 +90,12 @@ impl Steering {
     }
 
     /// Looks at the figures and does what the governor orders. `before_opening` is called when the probes are in place
-    /// again, with the moment from which on they count: nothing in the ring buffer is younger.
+    /// again and before they count; it returns the moment from which on they do.
     pub(super) fn look(
         &mut self,
         session: &mut Session,
         held: usize,
-        before_opening: impl FnOnce(&mut Session, KernelTime),
+        before_opening: impl FnOnce(&mut Session) -> KernelTime,
     ) -> Result<(), KernelError> {
         if let Some(calibration) = self.calibration.take_if(|thread| thread.is_finished()) {
             self.governor.price(calibration.join().unwrap_or(Costs::USUAL));
@@ -104,7 +105,7 @@ impl Steering {
         let mut orders = self.governor.look(seen, held).clone();
         let mut open = orders.open;
         if !open && self.open_since.is_some() {
-            self.close();
+            self.close(&mut session.kernel)?;
         }
         if let Some(gate) = &mut session.kernel.heap {
             let changed =
@@ -115,12 +116,10 @@ impl Steering {
             }
             let wanted =
                 |function: u16| !orders.dropped.get(usize::from(function)).is_some_and(|d| *d);
-            let turned = gate.turn(open, wanted).map_err(KernelError::Watch);
+            let turned = gate.turn(open, wanted);
             match turned.and_then(|()| gate.is_open()) {
                 Ok(Some(true)) if open && self.open_since.is_none() => {
-                    let now = now();
-                    before_opening(session, now);
-                    self.open_since = Some(now);
+                    self.open_since = Some(before_opening(session));
                     self.settings.window += 1;
                     self.governor.opened();
                 }
@@ -157,21 +156,24 @@ impl Steering {
         kernel.set(self.settings)
     }
 
-    fn close(&mut self) {
-        self.interval.1 = self.observed(now());
-        self.open_since = None;
+    /// Ends the window: first in the programs, because taking the probes away takes a while.
+    fn close(&mut self, kernel: &mut Kernel) -> Result<(), KernelError> {
+        let since = self.open_since.take();
+        self.put_in_force(kernel)?;
+        self.interval.1 = self.observed(since, now());
         self.had_gaps = true;
+        Ok(())
     }
 
     /// Nanoseconds of the running interval with probes in place.
-    fn observed(&self, now: KernelTime) -> u64 {
+    fn observed(&self, open_since: Option<KernelTime>, now: KernelTime) -> u64 {
         let (began, before) = self.interval;
-        before + self.open_since.map_or(0, |since| now.0.saturating_sub(since.0.max(began.0)))
+        before + open_since.map_or(0, |since| now.0.saturating_sub(since.0.max(began.0)))
     }
 
     /// Ends the running interval of the recording.
     pub(super) fn interval(&mut self, now: KernelTime) -> Seeing {
-        let observed = self.observed(now);
+        let observed = self.observed(self.open_since, now);
         self.interval = (now, 0);
         let stretch = now.0.saturating_sub(self.stretch.0);
         if observed > 0 || !self.had_gaps {

@@ -136,7 +136,9 @@ pub(super) fn capture(captured: &Standing<'_>, stack: StackChoice) -> Capture {
         Selection::Exact => ("exact", 0),
         Selection::Sample { interval } => ("sample", interval),
         Selection::Growth { interval } => ("growth", interval),
-        Selection::Auto { .. } => ("auto", captured.collector.counts.coarsest_interval),
+        Selection::Auto { .. } => {
+            ("auto", captured.governor.coarsest().max(captured.books.highest_floor))
+        }
     };
     let accounting = accounting(captured);
     let loss = loss(captured);

@@ -179,7 +179,7 @@ pub struct NotCovered {
 pub struct Capture {
     /// `auto` (what the budget allows), `exact`, `sample`, or `growth`: no allocator probes, only page faults and mappings.
     pub mode: String,
-    /// Mean distance between samples, in mode growth of page faults, in mode auto the largest that any was chosen by; 0 where nothing is left out.
+    /// Mean distance between samples, in mode growth of page faults, in mode auto the largest that ever was in force; 0 where nothing is left out.
     pub sample_interval_bytes: u64,
     /// Which stacks were taken and why.
     pub stack: StackChoice,

@@ -45,7 +45,7 @@ pub(super) fn in_windows(capture: &Capture) -> Option<String> {
 fn slowed(capture: &Capture) -> Option<String> {
     capture.overhead.speed_in_windows_percent.filter(|percent| *percent < 80.0).map(|percent| {
         format!(
-            "; while probed it ran at about {percent:.0} % of its speed, so that as much as it allocates by its own pace is \
+            "; while probed it ran at about {percent:.0} % of its speed: of what it allocates at its own pace there may be \
              {:.0} times as much",
             100.0 / percent
         )
@@ -106,6 +106,9 @@ mod tests {
             "allocator probes were in place for 3.0 % of the time, in 60 windows: figures are scaled; a block that \
              was freed between windows counts as outstanding until its address is seen again"
         );
+        report.capture.overhead.speed_in_windows_percent = Some(25.0);
+        let slowed = &remarks(&report, &options)[2];
+        assert!(slowed.ends_with("25 % of its speed: of what it allocates at its own pace there may be 4 times as much"), "{slowed}");
         let mut exact = Report { memmgr_version: "\x1b".to_owned(), ..Report::default() };
         exact.capture.complete = true;
         assert_eq!(remarks(&exact, &RenderOptions::default()), ["captured by memmgr \\u{1b}"]);
