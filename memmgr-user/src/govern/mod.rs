@@ -123,6 +123,8 @@ impl Governor {
     /// Looks while the probes are new or windows are open, and otherwise.
     const SOON: Duration = Duration::from_millis(5);
     const LATER: Duration = Duration::from_millis(50);
+    /// Looks at a target that is idle: each costs memmgr a dozen system calls.
+    const SLEEPY: Duration = Duration::from_millis(200);
     /// Looks for the report alone, without a budget.
     const SELDOM: Duration = Duration::from_millis(500);
     /// Time to measure before the interval is tuned.
@@ -293,6 +295,7 @@ impl Governor {
                 windows.ends().saturating_sub(seen.at).clamp(Duration::from_millis(1), Self::SOON)
             }
             None if self.orders.open && !settled => Self::SOON,
+            None if self.usage < Self::IDLE => Self::SLEEPY,
             _ => Self::LATER,
         }
     }
