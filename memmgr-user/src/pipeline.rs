@@ -231,6 +231,7 @@ pub async fn run(
     residence::look(roots, &session.target.dir, &mut collector, plan.interval, end);
     let mut books = session.kernel.books()?;
     books.missed = missed;
+    steering.last_look(&books, collector.blocks.len());
     let facts = Facts::of(&session, &books.calls);
     let standing = Standing {
         plan,

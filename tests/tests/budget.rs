@@ -136,10 +136,13 @@ fn a_budget_of_nothing_leaves_the_allocator_alone() {
     }
     let _turn = take_turn();
     let mut workload = start(&[]);
-    let capture = Capture::start(workload.pid(), &["--max-overhead", "0", "--mode", "exact"]);
-    let _: Truth = workload.ask("run 10000");
-    assert_eq!(changed_bytes(workload.pid()), 0);
-    let outcome = capture.interrupt();
-    assert_eq!(outcome.expect_report().capture.mode, "growth");
-    assert!(outcome.stderr.contains("a budget of 0 allows no probe"), "{}", outcome.stderr);
+    for budget in ["0", "0.001"] {
+        let capture =
+            Capture::start(workload.pid(), &["--max-overhead", budget, "--mode", "exact"]);
+        let _: Truth = workload.ask("run 10000");
+        assert_eq!(changed_bytes(workload.pid()), 0);
+        let outcome = capture.interrupt();
+        assert_eq!(outcome.expect_report().capture.mode, "growth");
+        assert!(outcome.stderr.contains("so small a budget allows no probe"), "{}", outcome.stderr);
+    }
 }

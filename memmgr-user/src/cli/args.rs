@@ -108,7 +108,7 @@ pub struct CaptureFlags {
     #[arg(long, value_enum, default_value_t = ModeFlag::Auto)]
     pub mode: ModeFlag,
     /// Percent of the process's processor time that the capture may take; `off` for no limit [default: 5, in exact mode off]
-    #[arg(long, value_name = "PERCENT", value_parser = values::budget)]
+    #[arg(long, value_name = "PERCENT", value_parser = values::budget, allow_hyphen_values = true)]
     pub max_overhead: Option<Budget>,
     /// Mean bytes between samples
     #[arg(long, value_name = "BYTES", default_value = "512KiB", value_parser = values::sample_interval)]
@@ -179,7 +179,7 @@ impl CaptureFlags {
             pid,
             selection: match self.mode {
                 // No probe is for nothing: as near to that as there is.
-                _ if budget == Budget::Percent(0.0) => {
+                _ if budget.is_below_a_window() => {
                     Selection::Growth { interval: self.sample_interval }
                 }
                 ModeFlag::Auto => Selection::Auto { growth_first: true },

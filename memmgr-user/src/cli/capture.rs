@@ -195,10 +195,10 @@ fn attached(plan: &CapturePlan, session: &Session, until: Until) -> String {
         None => "page faults and mappings traced".to_owned(),
     };
     let mode = match plan.selection {
-        Selection::Growth { .. } if plan.budget == Budget::Percent(0.0) => {
-            "a budget of 0 allows no probe in an allocator: only a few page faults and mappings are looked at".to_owned()
+        Selection::Growth { .. } if plan.budget.is_below_a_window() => {
+            "so small a budget allows no probe in an allocator: only a few page faults and mappings are looked at".to_owned()
         }
-        Selection::Exact => "every call".to_owned(),
+        Selection::Exact => "every call, whatever it costs".to_owned(),
         Selection::Auto { .. } => match plan.budget {
             Budget::Off => "every call, whatever it costs".to_owned(),
             Budget::Percent(percent) => format!("every call, as far as {percent} % of its time go"),

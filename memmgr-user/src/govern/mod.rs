@@ -31,6 +31,14 @@ pub enum Budget {
     Percent(f64),
 }
 
+impl Budget {
+    /// Whether the first look at the allocator would take more than it gives in minutes.
+    pub fn is_below_a_window(self) -> bool {
+        const LEAST_PERCENT: f64 = 0.05;
+        matches!(self, Budget::Percent(percent) if percent < LEAST_PERCENT)
+    }
+}
+
 /// What the governor is to keep to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Terms {
@@ -105,7 +113,7 @@ pub struct Governor {
     /// While the probes come and go; `None` while they stay.
     windows: Option<Windows>,
     spent: f64,
-    /// In windows: nanoseconds that probing took, and the target's processor time.
+    /// In windows: nanoseconds that probing took, and the speed that was left of 1, weighted by them.
     in_windows: (f64, f64),
     swelling: Swelling,
     steps: Vec<Step>,
@@ -117,7 +125,7 @@ impl Governor {
     /// What can be saved up, in nanoseconds of the target's time.
     const MOST_SAVED: f64 = 40_000_000.0;
     /// Share of the budget for windows while the target does not grow, where growth is looked for first.
-    const UNATTENDED: f64 = 0.25;
+    const UNATTENDED: f64 = 0.5;
     /// In windows, events may cost this share of the hits.
     const EVENTS_TO_HITS: f64 = 0.4;
     /// Looks while the probes are new or windows are open, and otherwise.
@@ -203,10 +211,19 @@ impl Governor {
         (cpu >= LEAST).then(|| (self.spent / cpu.as_nanos() as f64 * 100.0).min(100.0))
     }
 
-    /// Percent of its speed at which the target ran in windows; `None` without any.
+    /// Percent of its speed at which the target ran in windows, where most of what was seen was seen; `None` without any.
     pub fn speed_in_windows_percent(&self) -> Option<f64> {
-        let (spent, cpu) = self.in_windows;
-        (cpu > 0.0).then(|| ((1.0 - spent / cpu) * 100.0).max(1.0))
+        let (spent, left) = self.in_windows;
+        (spent > 0.0).then(|| (left / spent * 100.0).clamp(1.0, 100.0))
+    }
+
+    /// The kernel part made samples fewer by itself, down to one every so many bytes.
+    pub fn burst(&mut self, at: Duration, interval: u64) {
+        if interval > self.coarsest {
+            self.coarsest = interval;
+            let interval = human_bytes(interval);
+            self.note(at, format!("a burst of events: samples were fewer for moments, down to one every {interval}"));
+        }
     }
 
     /// Takes prices that were measured on this host.
@@ -267,7 +284,7 @@ impl Governor {
             self.balance += cpu * share * Self::AIM * attention - spent.hits - spent.events;
             // What was spent before it was known what a hit costs here is not to be earned again.
             let learning = self.windows.as_ref().is_none_or(|windows| windows.count() <= 1);
-            let least = if learning { -Self::MOST_SAVED } else { f64::MIN };
+            let least = if learning { 0.0 } else { f64::MIN };
             self.balance = self.balance.clamp(least, Self::MOST_SAVED);
             if self.placed && self.orders.open {
                 self.tune_interval(&seen, share, held);
@@ -316,7 +333,7 @@ impl Governor {
 
     fn may_close(&mut self, seen: &Seen, share: f64) {
         let over = match &self.windows {
-            None => self.balance < 0.0,
+            None => self.balance <= 0.0,
             Some(windows) => seen.at >= windows.ends() || self.balance < -windows.deepest_debt(),
         };
         if !over {
@@ -333,6 +350,8 @@ impl Governor {
         let windows = self.windows.get_or_insert_default();
         windows.end(seen.at, &window, spent, share, &self.terms.costs);
         let cpu = (window.cpu.as_nanos() as f64).max(1.0);
+        self.in_windows.0 += spent.total();
+        self.in_windows.1 += spent.total() * (1.0 - spent.total() / cpu).max(0.0);
         if first {
             let percent = (spent.total() / cpu * 100.0).min(100.0);
             let wait = windows.wait(Self::AIM * attention);
@@ -345,9 +364,6 @@ impl Governor {
                     every(wait)
                 ),
             );
-        } else {
-            self.in_windows.0 += spent.total();
-            self.in_windows.1 += cpu;
         }
     }
 

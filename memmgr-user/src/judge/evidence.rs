@@ -334,6 +334,8 @@ fn unseen(observed: &Observed, noticed: &Noticed) -> String {
     let Noticed { outlived, freed, expected, .. } = noticed;
     let verdict = if noticed.rules_out_deaths() {
         "so most of them stay"
+    } else if *freed >= *expected {
+        "so many of them go, unless by chance: a longer observation shows it"
     } else {
         "which is too little to tell: only a longer observation or a larger --max-overhead shows whether they stay"
     };

@@ -100,8 +100,10 @@ impl Steering {
         if let Some(calibration) = self.calibration.take_if(|thread| thread.is_finished()) {
             self.governor.price(calibration.join().unwrap_or(Costs::USUAL));
         }
-        let seen = self.seen(&session.kernel.books()?);
+        let books = session.kernel.books()?;
+        let seen = self.seen(&books);
         let at = seen.at;
+        self.governor.burst(at, books.highest_floor);
         let mut orders = self.governor.look(seen, held).clone();
         let mut open = orders.open;
         if !open && self.open_since.is_some() {
@@ -131,6 +133,13 @@ impl Steering {
         self.put_in_force(&mut session.kernel)?;
         self.next = Instant::now() + orders.next_look.min(WORD);
         Ok(())
+    }
+
+    /// The last look, at books that nothing is added to any more.
+    pub(super) fn last_look(&mut self, books: &Books, held: usize) {
+        let seen = self.seen(books);
+        self.governor.burst(seen.at, books.highest_floor);
+        self.governor.look(seen, held);
     }
 
     /// Takes the target's private memory, which tells whether it grows.

@@ -136,9 +136,7 @@ pub(super) fn capture(captured: &Standing<'_>, stack: StackChoice) -> Capture {
         Selection::Exact => ("exact", 0),
         Selection::Sample { interval } => ("sample", interval),
         Selection::Growth { interval } => ("growth", interval),
-        Selection::Auto { .. } => {
-            ("auto", captured.governor.coarsest().max(captured.books.highest_floor))
-        }
+        Selection::Auto { .. } => ("auto", captured.governor.coarsest()),
     };
     let accounting = accounting(captured);
     let loss = loss(captured);

@@ -91,6 +91,11 @@ fn as_of_then(report: &mut Report, before_s: f64) {
         let then = end - Duration::from_secs_f64(before_s.max(0.0));
         report.captured_at = format_rfc3339_seconds(then).to_string();
     }
+    let moment_s = report.duration_s;
+    let overhead = &mut report.capture.overhead;
+    overhead.actions.retain(|action| action.t_s <= moment_s);
+    // Known for all of the recording only.
+    (overhead.achieved_percent, overhead.speed_in_windows_percent) = (None, None);
     let Some(then) = report.timeline.last() else { return };
     report.process = Process {
         rss_bytes: Some(then.rss_bytes),

@@ -43,6 +43,12 @@ fn explained(captured: &Captured, symbols: &Symbols, last: &LastLook) -> Reconci
     let own = own_mappings(captured, symbols);
     let mut reconciliation =
         reconcile(&last.mappings, live_bytes, &own, &last.stack_pointers.known);
+    let in_windows = captured.governor.speed_in_windows_percent().is_some();
+    if in_windows && live_bytes > reconciliation.rss_bytes {
+        reconciliation.explanation.push(
+            "The tracked heap is an estimate from windows of time, and may be too high.".to_owned(),
+        );
+    }
     if last.stack_pointers.unknown > 0 {
         reconciliation.explanation.push(format!(
             "{} threads were running when they were looked at: their stacks are counted with the heap.",

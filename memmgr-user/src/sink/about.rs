@@ -41,12 +41,20 @@ pub(super) fn in_windows(capture: &Capture) -> Option<String> {
     })
 }
 
+/// What `±` means for the heap.
+pub(super) fn margin(capture: &Capture) -> &'static str {
+    match capture.observed {
+        None => "the truth lies within ± in 95 of 100 cases",
+        Some(_) => "± is the error of sampling alone",
+    }
+}
+
 /// That what a busy target allocates is seen while it is slowed down.
 fn slowed(capture: &Capture) -> Option<String> {
     capture.overhead.speed_in_windows_percent.filter(|percent| *percent < 80.0).map(|percent| {
         format!(
-            "; while probed it ran at about {percent:.0} % of its speed: of what it allocates at its own pace there may be \
-             {:.0} times as much",
+            "; while probed it ran at about {percent:.0} % of its speed: what it allocates, and holds of that, may be {:.0} times as \
+             much",
             100.0 / percent
         )
     })
@@ -108,7 +116,12 @@ mod tests {
         );
         report.capture.overhead.speed_in_windows_percent = Some(25.0);
         let slowed = &remarks(&report, &options)[2];
-        assert!(slowed.ends_with("25 % of its speed: of what it allocates at its own pace there may be 4 times as much"), "{slowed}");
+        assert!(
+            slowed.ends_with(
+                "25 % of its speed: what it allocates, and holds of that, may be 4 times as much"
+            ),
+            "{slowed}"
+        );
         let mut exact = Report { memmgr_version: "\x1b".to_owned(), ..Report::default() };
         exact.capture.complete = true;
         assert_eq!(remarks(&exact, &RenderOptions::default()), ["captured by memmgr \\u{1b}"]);

@@ -74,23 +74,23 @@ fn head(page: &mut Page, report: &Report) {
         "exec" => ", until the target executed another program",
         other => &format!(", ended: {other}"),
     };
+    let margin = about::margin(capture);
+    let interval = human_bytes(capture.sample_interval_bytes);
     let mode = match capture.mode.as_str() {
-        "sample" => format!(
-            "sample, one per {} on average: figures are estimates; the truth lies within ± in 95 of 100 cases",
-            human_bytes(capture.sample_interval_bytes)
-        ),
+        "sample" => {
+            format!("sample, one per {interval} on average: figures are estimates; {margin}")
+        }
         "exact" if capture.observed.is_some() => {
-            "exact within windows: figures are estimates; the truth lies within ± in 95 of 100 cases".to_owned()
+            format!("exact within windows: figures are estimates; {margin}")
         }
         "exact" => "exact, every allocation".to_owned(),
         "auto" if capture.is_sampled() => format!(
-            "auto, within the budget samples, one per up to {} on average: figures are estimates; the truth lies within ± in 95 of \
-             100 cases",
-            human_bytes(capture.sample_interval_bytes)
+            "auto, within the budget samples, one per up to {interval} on average: figures are estimates; {margin}"
         ),
         "auto" if capture.observed.is_some() => {
-            "auto, within the budget every allocation in windows: figures are estimates; the truth lies within ± in 95 of 100 cases"
-                .to_owned()
+            format!(
+                "auto, within the budget every allocation in windows: figures are estimates; {margin}"
+            )
         }
         "auto" => "auto, the budget allowed every allocation".to_owned(),
         "growth" if capture.estimates() => format!(

@@ -11,13 +11,14 @@ const SECTIONS = [
 ];
 
 function modeWords() {
-  const { mode, sample_interval_bytes: interval } = report.capture;
+  const { mode, sample_interval_bytes: interval, observed } = report.capture;
+  const margin = observed === null ? "the truth lies within ± in 95 of 100 cases" : "± is the error of sampling alone";
   return wordsFor({
-    sample: `samples, one per ${bytes(interval)} on average: figures are estimates; the truth lies within ± in 95 of 100 cases`,
-    exact: report.capture.observed === null ? "exact, every allocation" : "exact within windows: figures are estimates; the truth lies within ± in 95 of 100 cases",
-    auto: interval > 0 ? `auto, within the budget samples, one per up to ${bytes(interval)} on average: figures are estimates; the truth lies within ± in 95 of 100 cases`
-      : report.capture.observed === null ? "auto, the budget allowed every allocation"
-        : "auto, within the budget every allocation in windows: figures are estimates; the truth lies within ± in 95 of 100 cases",
+    sample: `samples, one per ${bytes(interval)} on average: figures are estimates; ${margin}`,
+    exact: observed === null ? "exact, every allocation" : `exact within windows: figures are estimates; ${margin}`,
+    auto: interval > 0 ? `auto, within the budget samples, one per up to ${bytes(interval)} on average: figures are estimates; ${margin}`
+      : observed === null ? "auto, the budget allowed every allocation"
+        : `auto, within the budget every allocation in windows: figures are estimates; ${margin}`,
     growth: interval === 0 ? "growth, no allocator probes: page faults and mappings only"
       : `growth, no allocator probes: mappings, and one page fault per ${bytes(interval)} on average: figures are estimates; the truth lies within ± in 95 of 100 cases`,
     "": "unknown mode",

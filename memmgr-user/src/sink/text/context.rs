@@ -101,7 +101,7 @@ pub(super) fn probes(page: &mut Page, report: &Report) {
         |name: &str, percent: Option<f64>| percent.map(|percent| format!("{name} {percent:.1}%"));
     let known = [
         percent("measured", overhead.achieved_percent),
-        percent("allowed", overhead.budget_percent),
+        overhead.budget_percent.map(|percent| format!("allowed {percent}%")),
     ];
     let known: Vec<String> = known.into_iter().flatten().collect();
     if !known.is_empty() {
