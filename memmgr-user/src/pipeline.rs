@@ -157,7 +157,7 @@ pub async fn run(
             _ = exited.readable() => Wake::End(Ended::Exited),
             _ = ticks.tick() => Wake::Interval,
             () = sleep_until(steering.next()) => Wake::Steer,
-            () = sleep(pace.delay()) => Wake::Drain,
+            () = sleep(pace.delay(steering.is_open())) => Wake::Drain,
         };
         match wake {
             Wake::Drain => {

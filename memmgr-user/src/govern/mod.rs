@@ -121,7 +121,7 @@ pub struct Governor {
 
 impl Governor {
     /// Of the budget this share is aimed at: prices are estimates, and a probe also costs what no clock shows (caches).
-    const AIM: f64 = 0.6;
+    const AIM: f64 = 0.5;
     /// What can be saved up, in nanoseconds of the target's time.
     const MOST_SAVED: f64 = 40_000_000.0;
     /// Share of the budget for windows while the target does not grow, where growth is looked for first.
@@ -376,7 +376,7 @@ impl Governor {
         let crowded = held > Self::MOST_REMEMBERED;
         // While enough is saved up a burst may cost what it likes.
         let saved = self.windows.is_none() && self.balance > Self::MOST_SAVED / 4.0;
-        let coarse = !saved && spent.events > allowed * 1.5 && window.events() > 50;
+        let coarse = !saved && spent.events > allowed && window.events() > 50;
         if crowded || coarse {
             let ratio = if crowded { 2.0 } else { spent.events / allowed.max(1.0) };
             let from = if self.orders.interval == 0 { 512 } else { self.orders.interval };

@@ -84,6 +84,11 @@ impl Steering {
         }
     }
 
+    /// Whether the allocator's probes are in place and count.
+    pub(super) fn is_open(&self) -> bool {
+        self.open_since.is_some()
+    }
+
     /// When to look next.
     pub(super) fn next(&self) -> Instant {
         self.next

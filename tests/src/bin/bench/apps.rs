@@ -55,12 +55,12 @@ pub fn run(filter: &str) -> Result<String> {
         .collect();
     let tracers: Vec<Tracer> = Tracer::ALL
         .into_iter()
-        .filter(|tracer| row.is_empty() || tracer.name() == row)
+        .filter(|tracer| row.is_empty() || row.split(',').any(|row| tracer.name() == row))
         .filter(|tracer| tracer.is_there())
         .collect();
     ensure!(
         !kinds.is_empty() && !tracers.is_empty(),
-        "nothing is called {filter:?}: try redis, or redis:auto"
+        "nothing is called {filter:?}: try redis, or redis:control,auto"
     );
     // What heaptrack brings to an end leaves no core behind.
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;

@@ -12,6 +12,8 @@ use crate::{
 /// A row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tracer {
+    /// None at all: what the method itself makes of the noise of the machine.
+    Control,
     /// memmgr, with the budget that it has by default where the mode has one.
     Memmgr(Mode),
     /// heaptrack, injected by gdb.
@@ -20,7 +22,8 @@ pub enum Tracer {
 
 impl Tracer {
     /// All of them.
-    pub const ALL: [Tracer; 5] = [
+    pub const ALL: [Tracer; 6] = [
+        Tracer::Control,
         Tracer::Memmgr(Mode::Growth),
         Tracer::Memmgr(Mode::Sample),
         Tracer::Memmgr(Mode::Auto),
@@ -31,6 +34,7 @@ impl Tracer {
     /// As a filter names it.
     pub fn name(self) -> &'static str {
         match self {
+            Tracer::Control => "control",
             Tracer::Memmgr(mode) => mode.name(),
             Tracer::Heaptrack => "heaptrack",
         }
@@ -39,6 +43,7 @@ impl Tracer {
     /// Whether it is installed, and memmgr has the mode.
     pub fn is_there(self) -> bool {
         match self {
+            Tracer::Control => true,
             Tracer::Memmgr(mode) => mode.is_there(),
             Tracer::Heaptrack => ["heaptrack", "gdb"].into_iter().all(has_program),
         }
@@ -47,6 +52,7 @@ impl Tracer {
     /// Attaches to a process, and returns once it is traced.
     pub fn attach(self, pid: u32, seed: &Seed) -> Result<Attached> {
         match self {
+            Tracer::Control => Ok(Attached::Nothing),
             Tracer::Memmgr(mode) => Ok(Attached::Memmgr(capture(pid, &mode.flags()))),
             Tracer::Heaptrack => Heaptrack::inject(pid, seed).map(Attached::Heaptrack),
         }
@@ -55,6 +61,8 @@ impl Tracer {
 
 /// A tracer at work. It ends when this is dropped.
 pub enum Attached {
+    /// No tracer.
+    Nothing,
     /// memmgr.
     Memmgr(Capture),
     /// heaptrack.
@@ -66,14 +74,15 @@ impl Attached {
     pub fn pid(&self) -> Option<u32> {
         match self {
             Attached::Memmgr(capture) => Some(capture.pid()),
-            // A script, gdb, and a pipe of programs that read what the target writes.
-            Attached::Heaptrack(_) => None,
+            // heaptrack is a script, gdb, and a pipe of programs that read what the target writes.
+            Attached::Nothing | Attached::Heaptrack(_) => None,
         }
     }
 
     /// Detaches, and gives the percent of the events that were lost, where the tracer says it.
     pub fn end(self) -> Result<Option<f64>> {
         match self {
+            Attached::Nothing => Ok(None),
             Attached::Memmgr(capture) => {
                 Ok(Some(lost_percent(capture.interrupt().expect_report())))
             }
