@@ -6,6 +6,7 @@
 
 pub mod browser;
 pub mod capture;
+pub mod cgroup;
 pub mod code;
 pub mod counts_itself;
 pub mod host;

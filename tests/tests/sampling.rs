@@ -11,14 +11,15 @@ use memmgr_tests::{
         self, Counts, SITE_SIZES, SITES, Truth, assert_complete, assert_consistent, heap, reported,
         reported_site,
     },
+    host::has_library,
     require_root, take_turn,
 };
 
 const CALLS: u64 = 1_000_000;
 
-fn start(options: &[&str]) -> Workload {
+fn start(preload: Option<&str>, options: &[&str]) -> Workload {
     let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
-    counts_itself::start(&counts_itself::program(), None, &options)
+    counts_itself::start(&counts_itself::program(), preload, &options)
 }
 
 fn capture(workload: &Workload, interval: u64) -> Capture {
@@ -72,12 +73,14 @@ fn run(workload: &mut Workload, interval: u64) -> (f64, [f64; SITES]) {
 
 /// Estimates at one interval over many runs. The limits are those that a sampler without a fault
 /// passes with a probability of more than 0.9999, the first one at 100 runs excepted (0.97).
-fn check(interval: u64) {
+fn check(interval: u64, preload: Option<&str>, function: &str) {
     let runs = std::env::var("MEMMGR_TEST_RUNS").ok();
     let runs: usize = runs.map_or(4, |runs| runs.parse().expect("MEMMGR_TEST_RUNS is a number"));
     let _turn = take_turn();
     let slots = format!("slots={CALLS}");
-    let mut workload = start(&["threads=2", "functions=malloc", "frees=0", "site_sizes=1", &slots]);
+    let functions = format!("functions={function}");
+    let mut workload =
+        start(preload, &["threads=2", &functions, "frees=0", "site_sizes=1", &slots]);
     let deviations: Vec<_> = (0..runs).map(|_| run(&mut workload, interval)).collect();
 
     let far = deviations.iter().filter(|(total, _)| total.abs() > 3.0).count();
@@ -110,14 +113,34 @@ fn check(interval: u64) {
 #[test]
 fn estimates_at_512_kib() {
     if require_root() {
-        check(512 << 10);
+        check(512 << 10, None, "malloc");
     }
 }
 
 #[test]
 fn estimates_at_64_kib() {
     if require_root() {
-        check(64 << 10);
+        check(64 << 10, None, "malloc");
+    }
+}
+
+/// Of functions whose return is skipped when they are not sampled: nothing that they call may count as well.
+#[test]
+fn estimates_of_leaf_functions() {
+    if !require_root() {
+        return;
+    }
+    check(64 << 10, None, "calloc");
+    for (library, functions) in [
+        ("libjemalloc.so.2", &["malloc", "calloc"][..]),
+        ("libtcmalloc_minimal.so.4", &["malloc"]),
+        ("libmimalloc.so.2", &["malloc"]),
+    ] {
+        for function in functions {
+            if has_library(library) {
+                check(64 << 10, Some(library), function);
+            }
+        }
     }
 }
 
@@ -128,7 +151,7 @@ fn a_sampled_block_never_outlives_its_free() {
     }
     let _turn = take_turn();
     for interval in [1 << 10, 64 << 10] {
-        let mut workload = start(&["threads=8", "failing=1"]);
+        let mut workload = start(None, &["threads=8", "failing=1"]);
         let capture = capture(&workload, interval);
         let _: Truth = workload.ask(&format!("run {CALLS}"));
         let truth: Truth = workload.ask("free");

@@ -11,8 +11,8 @@ pub(crate) struct Options {
     #[arg(value_enum)]
     bench: Bench,
     /// Run only a part of the bench, and write no document: of `leaks` the cases whose names contain this, of
-    /// `cost` one configuration (`glibc-1`) or allocator, of `apps` one application (`redis`) or one row of it
-    /// (`redis:auto`), of `scale` one part (`storm`)
+    /// `cost` one configuration (`glibc-1`) or allocator, of `apps` one application (`redis`) or rows of it
+    /// (`redis:control,auto`), of `scale` one part (`storm`)
     filter: Option<String>,
 }
 
@@ -24,6 +24,8 @@ enum Bench {
     Collector,
     /// Nanoseconds a pair of malloc and free, by mode
     Cost,
+    /// What it takes to look at a host with many processes
+    Host,
     /// Verdicts over programs that leak and programs that do not
     Leaks,
     /// Size of long recordings, and the time to render them
@@ -46,6 +48,7 @@ impl Bench {
             Bench::Apps => "apps",
             Bench::Collector => "collector",
             Bench::Cost => "cost",
+            Bench::Host => "host",
             Bench::Leaks => "leaks",
             Bench::Recording => "recording",
             Bench::Render => "render",
@@ -100,6 +103,10 @@ impl Bench {
                 "Recordings are written as a capture writes them, with 30 frames a stack and 20,000 call sites, and rendered by `memmgr report`; \
                  times are from the start of the process to its end, medians of three."
             }
+            Bench::Host => {
+                "1,000 processes sleep. Times are those of reading all of them, medians of interleaved rounds with quartiles; smem is timed as a \
+                 whole, from start to end. What a verb takes is its processor time over 20 s, 5 s after its start."
+            }
             Bench::Scale => {
                 "Everything is measured in turn with the same without captures, several times in one run: figures are medians, with quartiles."
             }
@@ -116,8 +123,8 @@ impl Bench {
 
 /// Builds memmgr and the benches, runs one as root, and replaces its section of the document.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
-    if options.filter.is_some() && options.bench == Bench::Recording {
-        bail!("`recording` takes no filter");
+    if options.filter.is_some() && matches!(options.bench, Bench::Recording | Bench::Host) {
+        bail!("`{}` takes no filter", options.bench.name());
     }
     if !rustix::process::geteuid().is_root() {
         bail!("probes need root: run `sudo cargo xtask bench {}`", options.bench.name());

@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Each package and what it is for.
-const PACKAGES: [(&str, &str); 26] = [
+const PACKAGES: [(&str, &str); 27] = [
     ("binutils", "strip, for the release archive"),
     ("busybox-static", "the shell of kernel guests"),
     ("chromium", "opens the pages of the html format"),
@@ -36,6 +36,7 @@ const PACKAGES: [(&str, &str); 26] = [
     ("redis-tools", "redis-cli and redis-benchmark"),
     ("rust-web-src", "the library source that core for BPF is built from"),
     ("rustc-web", "the compiler of the eBPF object"),
+    ("smem", "what reading many processes is compared with"),
     ("stress-ng", "memory pressure"),
     ("valgrind", "ms_print, which reads our massif files back"),
 ];

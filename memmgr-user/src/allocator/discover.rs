@@ -14,7 +14,7 @@ use super::plan::{
 };
 use super::site::KernelFacts;
 use super::survey::Survey;
-use super::table::{FAMILIES, Family, FamilyMarks, Role};
+use super::table::{FAMILIES, Family, FamilyMarks};
 
 /// What is asked for besides what the mappings show.
 #[derive(Clone, Debug)]
@@ -250,21 +250,13 @@ impl<O: FnMut(&MappedFile) -> io::Result<File>> Planner<'_, O> {
     }
 
     fn finish(mut self) -> Result<AttachPlan, PlanError> {
-        let mallocs = self
-            .plan
-            .allocators
-            .iter()
-            .flat_map(|a| &a.functions)
-            .filter(|f| f.role == Role::Malloc)
-            .count();
-        // Another allocator, or a second malloc, may be entered from within the first: from its start-up or its hooks.
-        let alone = mallocs == 1
-            && matches!(&self.plan.allocators[..], [only] if matches!(only.family, Family::Glibc | Family::Musl));
         let mut index = 0_u16;
         for kind in [FunctionKind::Free, FunctionKind::Resize, FunctionKind::Alloc] {
-            for function in self.plan.allocators.iter_mut().flat_map(|a| &mut a.functions) {
-                if function.role.kind() == kind {
-                    function.cookie = function.role.cookie(index, alone);
+            for allocator in &mut self.plan.allocators {
+                let of_this_kind = allocator.functions.iter_mut().filter(|f| f.role.kind() == kind);
+                for function in of_this_kind {
+                    let leaf = allocator.family.has_leaf(function.role);
+                    function.cookie = function.role.cookie(index, leaf);
                     index = index.checked_add(1).ok_or(PlanError::TooMany)?;
                 }
             }

@@ -91,21 +91,20 @@ impl Role {
 
     /// The cookie of a function with this role, for its place in the attach plan.
     ///
-    /// `alone` says that no other allocator is in the process; only then may `malloc` be a leaf. The others never are: in some
-    /// allocators they reach `malloc` by its own address.
-    pub const fn cookie(self, function: u16, alone: bool) -> Cookie {
+    /// `leaf` says that it never enters another probed function, see [`Family::has_leaf`].
+    pub const fn cookie(self, function: u16, leaf: bool) -> Cookie {
         let cookie = Cookie::new(self.kind(), function);
-        match self {
+        let cookie = match self {
             // The sizes that these are told are not needed: the block was recorded with its own.
             Role::Free | Role::Cfree | Role::FreeSized | Role::FreeAlignedSized => cookie.block(0),
             Role::Realloc => cookie.block(0).size(1),
             Role::Reallocarray => cookie.block(0).factor(1).size(2),
-            Role::Malloc if alone => cookie.size(0).leaf(),
             Role::Malloc | Role::Valloc | Role::Pvalloc => cookie.size(0),
             Role::Calloc => cookie.factor(0).size(1),
             Role::PosixMemalign => cookie.out(0).size(2),
             Role::AlignedAlloc | Role::Memalign => cookie.size(1),
-        }
+        };
+        if leaf { cookie.leaf() } else { cookie }
     }
 
     /// The arguments that must still be in their registers where the probe stands.
@@ -198,6 +197,18 @@ impl Family {
             Family::Other => "other",
         }
     }
+
+    /// Whether its function with this role gives out no block of another probed function as its own, so that the return of a
+    /// call that is not sampled can be skipped. Where `malloc` gets its memory from the kernel, what it allocates for itself
+    /// at its start are blocks of their own. `calloc` of musl and tcmalloc may be `malloc` and a fill; an allocator that is not known
+    /// may stand before another one.
+    pub const fn has_leaf(self, role: Role) -> bool {
+        match role {
+            Role::Malloc => !matches!(self, Family::Other),
+            Role::Calloc => matches!(self, Family::Glibc | Family::Jemalloc),
+            _ => false,
+        }
+    }
 }
 
 /// How a family is recognised, and what of it is not probed.
@@ -251,8 +262,8 @@ mod tests {
     use super::*;
 
     /// `kind size factor block out leaf`, with argument positions as the cookie stores them, and the argument registers needed.
-    fn shape(role: Role, alone: bool) -> String {
-        let c = role.cookie(7, alone);
+    fn shape(role: Role, family: Family) -> String {
+        let c = role.cookie(7, family.has_leaf(role));
         let needed: String = (0..6)
             .filter(|&a| role.arguments().contains(a))
             .map(|a| char::from(b'0' + a))
@@ -278,7 +289,7 @@ mod tests {
             ("realloc", "2 2010 0 01"),
             ("reallocarray", "2 3210 0 012"),
             ("malloc", "1 1000 1 0"),
-            ("calloc", "1 2100 0 01"),
+            ("calloc", "1 2100 1 01"),
             ("posix_memalign", "1 3001 0 02"),
             ("aligned_alloc", "1 2000 0 1"),
             ("memalign", "1 2000 0 1"),
@@ -286,10 +297,12 @@ mod tests {
             ("pvalloc", "1 1000 0 0"),
         ] {
             let role = Role::from_name(name).unwrap();
-            assert_eq!(shape(role, true), expected, "{name}");
+            assert_eq!(shape(role, Family::Glibc), expected, "{name}");
             assert_eq!(role.needs_return(), !name.contains("free"), "{name}");
         }
-        assert_eq!(shape(Role::Malloc, false), "1 1000 0 0", "no leaf next to another allocator");
+        assert_eq!(shape(Role::Malloc, Family::Jemalloc), "1 1000 1 0");
+        assert_eq!(shape(Role::Calloc, Family::Musl), "1 2100 0 01");
+        assert_eq!(shape(Role::Malloc, Family::Other), "1 1000 0 0");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The flags. One meaning for each, everywhere.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
@@ -11,6 +11,7 @@ use memmgr::{
     govern::Budget,
     sink::{Class, Format, Metric},
     units::Pid,
+    watch::{config::Severity, rule::Rule},
 };
 
 use super::{input::Input, values};
@@ -43,6 +44,10 @@ pub enum Verb {
     Report(Job),
     /// Compare two reports: what grew, what shrank, what is new and what is gone, by stack
     Diff(Comparison),
+    /// Show where the memory of the host, of a cgroup or of a process is, at this moment
+    Stat(Stat),
+    /// Watch the host, cgroups and processes by rules, and tell when one comes true
+    Watch(Watch),
     /// Start a small leaking program, attach to it, and show what memmgr finds
     Demo(Demo),
     /// Say what this host allows, what is missing, and the command that mends it
@@ -289,6 +294,113 @@ pub struct Comparison {
     /// How to render.
     #[command(flatten)]
     pub render: RenderFlags,
+}
+
+/// What `stat` shows: the host, unless something is named.
+#[derive(Debug, Args)]
+pub struct Stat {
+    /// A process
+    #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub pid: Option<u32>,
+    /// A cgroup with all below it: its path as in /proc/PID/cgroup, or its directory
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<PathBuf>,
+    /// The host, beside what else is named
+    #[arg(long)]
+    pub host: bool,
+    /// Write to this file, `-` for stdout
+    #[arg(short, long, value_name = "FILE", default_value = "-", hide_default_value = true)]
+    pub output: PathBuf,
+    /// Overwrite an existing file
+    #[arg(short, long)]
+    pub force: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Rows of a table
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub top: usize,
+}
+
+/// Rules, and what to do when one comes true.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("rules").args(["when", "config", "history"]).required(true).multiple(true))]
+pub struct Watch {
+    /// A rule, as often as wanted: 'host available < 5% for 10s', 'process:nginx* grows > 1MiB/s for 30s', 'cgroup:/web full within 10m', 'host pressure.full > 10% in 2s', 'host oom_kill'
+    #[arg(short, long, value_name = "RULE")]
+    pub when: Vec<When>,
+    /// A file of rules, in TOML
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Only say whether the rules are understood
+    #[arg(long)]
+    pub check: bool,
+    /// How bad it is when a rule of --when comes true
+    #[arg(long, value_enum, default_value_t = SeverityFlag::Warning)]
+    pub severity: SeverityFlag,
+    /// Tell of one subject at most once in this time
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = values::time)]
+    pub every: Duration,
+    /// A command for the shell, with the facts in MEMMGR_TEXT, MEMMGR_PID and others
+    #[arg(long, value_name = "COMMAND")]
+    pub command: Option<String>,
+    /// Post alerts as JSON to this address
+    #[arg(long, value_name = "URL", value_parser = memmgr::watch::config::webhook)]
+    pub webhook: Option<String>,
+    /// Capture the process, or the one that grows fastest in the group or on the host, for this long
+    #[arg(long, value_name = "TIME", value_parser = values::interval)]
+    pub capture: Option<Duration>,
+    /// Where the reports of captures go [default: here]
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// Distance of two looks, at least 100ms [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = values::interval)]
+    pub interval: Option<Duration>,
+    /// Keep what is seen in this file, an SQLite database
+    #[arg(long, value_name = "FILE")]
+    pub keep: Option<PathBuf>,
+    /// Show what was kept in this file, instead of watching
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["when", "config", "keep"])]
+    pub history: Option<PathBuf>,
+    /// How far back the history is shown
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = values::time)]
+    pub since: Duration,
+    /// Rows of a table of the history
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub top: usize,
+    /// How long to watch; 0 is until Ctrl-C
+    #[arg(short, long, value_name = "TIME", default_value = "0", value_parser = values::time)]
+    pub duration: Duration,
+    /// Print alerts as JSON, one a line, or the history as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A rule with its words.
+#[derive(Clone, Debug)]
+pub struct When {
+    /// As it was typed.
+    pub text: String,
+    /// What it means.
+    pub rule: Rule,
+}
+
+impl FromStr for When {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(When { text: text.to_owned(), rule: text.parse()? })
+    }
+}
+
+impl From<SeverityFlag> for Severity {
+    fn from(flag: SeverityFlag) -> Self {
+        match flag {
+            SeverityFlag::Info => Severity::Info,
+            SeverityFlag::Warning => Severity::Warning,
+            SeverityFlag::Critical => Severity::Critical,
+        }
+    }
 }
 
 /// Flags of `demo`.

@@ -67,6 +67,8 @@ fn code(error: &anyhow::Error) -> u8 {
             LaunchError::NotRunnable(..) => 126,
             LaunchError::Failed(_) => 1,
         }
+    } else if let Some(error) = error.downcast_ref::<ProcessError>() {
+        process(error)
     } else {
         match error.downcast_ref::<AttachError>() {
             Some(AttachError::Target(error)) => target(error),

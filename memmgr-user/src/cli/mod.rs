@@ -11,7 +11,9 @@ pub mod input;
 pub mod leaking;
 pub mod record;
 pub mod render;
+pub mod stat;
 pub mod values;
+pub mod watch;
 
 use std::io::stderr;
 
@@ -34,6 +36,8 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         Verb::Leaks(job) => capture::run(&job, Show::Leaks),
         Verb::Report(job) => capture::run(&job, Show::Report),
         Verb::Diff(comparison) => diff::run(&comparison),
+        Verb::Stat(what) => stat::run(&what),
+        Verb::Watch(flags) => watch::watch(&flags),
         Verb::Demo(options) => demo::run(&options),
         Verb::Doctor(options) => doctor::run(&options),
         Verb::Generate(what) => generate::run(&what),

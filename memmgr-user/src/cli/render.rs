@@ -65,7 +65,6 @@ impl Destinations {
         render: impl Fn(Format, &RenderOptions, &mut dyn Write) -> anyhow::Result<()>,
         shown: impl Fn(&RenderOptions) -> anyhow::Result<Vec<u8>>,
     ) -> anyhow::Result<()> {
-        let terminal = stdout().is_terminal();
         let options = RenderOptions {
             metric: flags.metric,
             class: flags.class.unwrap_or(main),
@@ -84,11 +83,8 @@ impl Destinations {
         if self.stdout_taken {
             return Ok(());
         }
-        let on_terminal = RenderOptions {
-            color: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-            width: terminal.then(terminal_width).flatten(),
-            ..options
-        };
+        let (color, width) = terminal();
+        let on_terminal = RenderOptions { color, width, ..options };
         let stdout = Output::open(Path::new("-"), false)?;
         let format = if flags.json { Some(Format::Json) } else { flags.format };
         match format {
@@ -110,6 +106,13 @@ fn format_of(path: &Path, asked: Option<Format>, fallback: Format) -> anyhow::Re
             Safe::bytes(path.as_os_str().as_encoded_bytes())
         ),
     }
+}
+
+/// Whether stdout shall have colour, and its columns if it is a terminal.
+pub fn terminal() -> (bool, Option<usize>) {
+    let terminal = stdout().is_terminal();
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    (terminal && wanted, terminal.then(terminal_width).flatten())
 }
 
 fn terminal_width() -> Option<usize> {

@@ -122,8 +122,8 @@ const WRAPPED: [&str; 24] = [
 const WRAPPER_SUFFIXES: [&str; 9] =
     ["", "_usable", "_usable_internal", "_n", "0", "0_n", "array", "_array", "_internal"];
 
-/// Postgres, Lua, and others that fit no pattern.
-const WRAPPERS: [&str; 16] = [
+/// Postgres, Lua, Perl, Python's pools, and others that fit no pattern.
+const WRAPPERS: [&str; 28] = [
     "MemoryContextAlloc",
     "MemoryContextAllocZero",
     "MemoryContextAllocExtended",
@@ -140,6 +140,18 @@ const WRAPPERS: [&str; 16] = [
     "pagerAllocatePage",
     "tsd_fetch",
     "mallocgc",
+    "Perl_safesysmalloc",
+    "Perl_safesyscalloc",
+    "Perl_safesysrealloc",
+    "Perl_more_bodies",
+    "Perl_sv_grow",
+    "Perl_sv_grow_fresh",
+    "Perl_savepvn",
+    "pymalloc_alloc",
+    "pymalloc_pool_extend",
+    "pymalloc_realloc",
+    "allocate_from_new_pool",
+    "new_arena",
 ];
 
 /// The frame of the function to look at. When everything on the stack is a runtime's, the outermost frame
@@ -328,6 +340,14 @@ mod tests {
             (&["__strdup@/lib/libc.so.6", "fopen@/lib/libc.so.6", "open_log"], Some("open_log")),
             (&["g_malloc0@/lib/libglib-2.0.so.0", "load"], Some("load")),
             (&["_PyMem_RawMalloc", "PyMem_Malloc", "list_resize"], Some("list_resize")),
+            (
+                &["new_arena", "allocate_from_new_pool", "pymalloc_alloc", "dict_new"],
+                Some("dict_new"),
+            ),
+            (
+                &["Perl_safesysmalloc", "Perl_sv_grow", "Perl_sv_setsv_flags"],
+                Some("Perl_sv_setsv_flags"),
+            ),
             // Named after what they do, and not allocators.
             (&["leak_malloc", "main"], Some("leak_malloc")),
             (&["leaky_alloc", "main"], Some("leaky_alloc")),

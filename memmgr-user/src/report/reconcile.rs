@@ -180,7 +180,7 @@ fn share_in(figures: &MappingFigures, ranges: &[Range<u64>]) -> u64 {
 /// A thread's stack is anonymous memory that its name says to be one, or that holds a thread's stack pointer
 /// near its upper end and was made as a stack: above a guard page, or with `MAP_STACK`. The pointer alone is
 /// not enough: Go's threads run on stacks inside of its heap.
-fn is_thread_stack(
+pub(crate) fn is_thread_stack(
     figures: &MappingFigures,
     below: Option<&Mapping>,
     sorted_pointers: &[u64],
@@ -208,7 +208,7 @@ fn is_guard(mapping: &Mapping, above: u64) -> bool {
 
 /// Files that exist only in memory, by the names that the kernel gives them. tmpfs elsewhere looks like any
 /// other file from here.
-fn is_shared_memory(path: &Path) -> bool {
+pub(crate) fn is_shared_memory(path: &Path) -> bool {
     let name = path.as_os_str().as_encoded_bytes();
     [&b"/memfd:"[..], b"/SYSV", b"/dev/shm/"].iter().any(|prefix| name.starts_with(prefix))
         || name == b"/dev/zero"

@@ -30,7 +30,7 @@ use crate::{
 };
 
 pub use diff::{DIFF_FORMATS, Widths, render_diff};
-pub use text::leaks_table;
+pub use text::{leaks_table, past::past, stat::stat, verdict::verdict_line};
 
 /// How a report is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

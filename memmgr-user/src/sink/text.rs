@@ -4,9 +4,11 @@
 mod context;
 pub(super) mod diff;
 mod page;
+pub(super) mod past;
 mod shares;
 mod stacks;
-mod verdict;
+pub(super) mod stat;
+pub(super) mod verdict;
 
 use page::{Page, Style};
 

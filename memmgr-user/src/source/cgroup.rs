@@ -23,9 +23,9 @@ const V1_UNLIMITED: u64 = 1 << 62;
 /// The cgroup that a process's memory is charged to, found once and then read as often as needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryCgroup {
-    version: Version,
+    pub(super) version: Version,
     path: PathBuf,
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     top: PathBuf,
 }
 
@@ -58,6 +58,26 @@ impl MemoryCgroup {
             path: path.to_owned(),
             directory: directory.to_owned(),
             top: hierarchy.top().to_owned(),
+        })
+    }
+
+    /// The cgroup that a person names: by its directory (`/sys/fs/cgroup/a`), or by its path as in `/proc/PID/cgroup`
+    /// (`/a`, or `a`). Absent when there is none, or none that accounts memory.
+    pub fn named(roots: &Roots, name: &Path) -> Option<Self> {
+        let path = Path::new("/").join(name);
+        [Version::V1, Version::V2].into_iter().find_map(|version| {
+            Hierarchy::find_all(roots, version).into_iter().find_map(|hierarchy| {
+                let (path, directory) = match hierarchy.cgroup(name) {
+                    Some(path) => (path, name.components().collect()),
+                    None => (path.clone(), hierarchy.directory(&path)?),
+                };
+                directory.join("memory.stat").exists().then(|| Self {
+                    version,
+                    path,
+                    directory,
+                    top: hierarchy.top().to_owned(),
+                })
+            })
         })
     }
 
@@ -120,7 +140,7 @@ impl MemoryCgroup {
         }
     }
 
-    fn number(&self, name: &str) -> Option<u64> {
+    pub(super) fn number(&self, name: &str) -> Option<u64> {
         number(&self.directory.join(name))
     }
 
@@ -135,7 +155,7 @@ impl MemoryCgroup {
     }
 }
 
-fn number(path: &Path) -> Option<u64> {
+pub(super) fn number(path: &Path) -> Option<u64> {
     text::decimal(&fs::read(path).ok()?)
 }
 

@@ -107,6 +107,15 @@ impl Hierarchy {
         &self.mount_point
     }
 
+    /// The cgroup of a directory below the mount.
+    pub(super) fn cgroup(&self, directory: &Path) -> Option<PathBuf> {
+        let below = directory.strip_prefix(&self.mount_point).ok()?;
+        let inside = below.components().all(|component| matches!(component, Component::Normal(_)));
+        // Joined with nothing, a path would end in a slash.
+        let same = below.as_os_str().is_empty();
+        inside.then(|| if same { self.root.clone() } else { self.root.join(below) })
+    }
+
     /// The directory of a cgroup; absent when it lies outside of the mount or of our cgroup namespace
     /// (`/../..`).
     pub(super) fn directory(&self, cgroup: &Path) -> Option<PathBuf> {

@@ -3,6 +3,7 @@
 
 pub mod cgroup;
 pub mod cgroup_path;
+pub mod cgroup_tree;
 pub mod cpu_clock;
 pub mod host;
 pub mod identity;
@@ -11,5 +12,7 @@ pub mod pagemap;
 mod pressure;
 pub mod process;
 pub mod process_dir;
+pub mod process_stat;
+pub mod processes;
 pub mod roots;
 mod text;

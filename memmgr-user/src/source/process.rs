@@ -51,16 +51,9 @@ pub fn read_figures(dir: &ProcessDir) -> Result<Process, ProcessError> {
 /// Adds what the kernel must walk the target's page tables and mappings for, under its mmap lock: the
 /// proportional and unique sets and the number of mappings. Once a report, never each interval.
 pub fn add_costly_figures(dir: &ProcessDir, process: &mut Process) -> Result<(), ProcessError> {
-    let (mut private_clean, mut private_dirty) = (None, None);
-    for (key, value) in text::fields(&dir.read_optional("smaps_rollup")?.unwrap_or_default()) {
-        match key {
-            b"Pss" => process.pss_bytes = text::kilobytes(value),
-            b"Private_Clean" => private_clean = text::kilobytes(value),
-            b"Private_Dirty" => private_dirty = text::kilobytes(value),
-            _ => {}
-        }
-    }
-    process.uss_bytes = private_clean.zip(private_dirty).map(|(clean, dirty)| clean + dirty);
+    let sets = Sets::parse(&dir.read_optional("smaps_rollup")?.unwrap_or_default());
+    process.pss_bytes = sets.map(|sets| sets.pss_bytes);
+    process.uss_bytes = sets.map(|sets| sets.uss_bytes);
     // A zombie's list of mappings is empty because it has no memory any more, which is not "0 mappings".
     if process.virtual_bytes.is_some() {
         process.mappings = dir
@@ -68,6 +61,42 @@ pub fn add_costly_figures(dir: &ProcessDir, process: &mut Process) -> Result<(),
             .map(|maps| maps.split_inclusive(|&byte| byte == b'\n').count() as u64);
     }
     Ok(())
+}
+
+/// What the kernel adds up over all mappings in `/proc/PID/smaps_rollup`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sets {
+    /// Resident set.
+    pub rss_bytes: u64,
+    /// Proportional set: shared pages divided by who shares them.
+    pub pss_bytes: u64,
+    /// Unique set: pages that nobody else has mapped.
+    pub uss_bytes: u64,
+    /// Swapped out.
+    pub swap_bytes: u64,
+}
+
+impl Sets {
+    /// Reads the file's content; absent where it is not all there.
+    pub fn parse(rollup: &[u8]) -> Option<Self> {
+        let mut sets = Sets::default();
+        let mut found = 0;
+        for (key, value) in text::fields(rollup) {
+            let figure = match key {
+                b"Rss" => &mut sets.rss_bytes,
+                b"Pss" => &mut sets.pss_bytes,
+                b"Private_Clean" | b"Private_Dirty" => &mut sets.uss_bytes,
+                b"Swap" => {
+                    sets.swap_bytes = text::kilobytes(value)?;
+                    break;
+                }
+                _ => continue,
+            };
+            *figure += text::kilobytes(value)?;
+            found += 1;
+        }
+        (found == 4).then_some(sets)
+    }
 }
 
 /// Open descriptors of the process: since 6.2 the kernel tells their number as the size of the
@@ -117,11 +146,14 @@ fn stack_pointer(line: &[u8]) -> Option<u64> {
 pub(super) struct Stat {
     pub(super) comm: Vec<u8>,
     pub(super) state: char,
+    pub(super) parent: u32,
     pub(super) flags: u64,
     pub(super) minor_faults: u64,
     pub(super) major_faults: u64,
     pub(super) threads: u64,
     pub(super) start_ticks: u64,
+    pub(super) virtual_bytes: u64,
+    pub(super) resident_pages: u64,
 }
 
 impl Stat {
@@ -136,7 +168,7 @@ impl Stat {
     }
 
     /// The name is anything, parentheses and newlines included, and no field after it holds a parenthesis.
-    fn parse(content: &[u8]) -> Option<Self> {
+    pub(super) fn parse(content: &[u8]) -> Option<Self> {
         let open = content.iter().position(|&byte| byte == b'(')?;
         let close = content.iter().rposition(|&byte| byte == b')')?;
         let fields: Vec<&[u8]> =
@@ -146,11 +178,14 @@ impl Stat {
         Some(Self {
             comm: content.get(open + 1..close)?.to_vec(),
             state: char::from(*fields.first()?.first()?),
+            parent: number(4)?.try_into().ok()?,
             flags: number(9)?,
             minor_faults: number(10)?,
             major_faults: number(12)?,
             threads: number(20)?,
             start_ticks: number(22)?,
+            virtual_bytes: number(23)?,
+            resident_pages: number(24)?,
         })
     }
 }
@@ -238,6 +273,7 @@ Seccomp:\t2
         let stat = Stat::parse(STAT).unwrap();
         assert_eq!(stat.comm, b"a) (b\n\xff");
         assert_eq!((stat.state, stat.threads, stat.start_ticks), ('S', 4, 101_265));
+        assert_eq!((stat.parent, stat.virtual_bytes, stat.resident_pages), (1, 3_133_440, 414));
     }
 
     #[test]

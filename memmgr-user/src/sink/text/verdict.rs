@@ -53,7 +53,20 @@ pub(super) fn verdict(page: &mut Page, report: &Report, most: usize) {
 }
 
 /// What a person who reads one line should know.
+pub fn verdict_line(report: &Report) -> String {
+    headline_of(report).1
+}
+
 fn headline(page: &mut Page, report: &Report) {
+    let (style, text) = headline_of(report);
+    page.paragraph(2, style, text);
+    let is_grave = report.findings.iter().any(|finding| finding.severity != "info");
+    if let Some(doubt) = doubt(report).filter(|_| !is_grave) {
+        page.paragraph(2, Style::Warn, doubt);
+    }
+}
+
+fn headline_of(report: &Report) -> (Style, String) {
     let mut grave = report.findings.iter().filter(|finding| finding.severity != "info");
     if let Some(first) = grave.next() {
         let grows = if first.growth_bytes_per_s > 0.0 {
@@ -69,7 +82,7 @@ fn headline(page: &mut Page, report: &Report) {
             more => format!(" (and {more} more)"),
         };
         let text = format!("{}: {}{grows}{until}{more}.", first.severity, subject(first));
-        return page.paragraph(2, severity_style(&first.severity), text);
+        return (severity_style(&first.severity), text);
     }
     let text = match (report.windows_s.is_empty(), report.capture.complete) {
         (true, _) => "Not judged: the report holds no course over time.",
@@ -77,10 +90,7 @@ fn headline(page: &mut Page, report: &Report) {
         (false, true) => "No leak found.",
         (false, false) => "No leak found in what was seen.",
     };
-    page.paragraph(2, Style::Bold, text);
-    if let Some(doubt) = doubt(report) {
-        page.paragraph(2, Style::Warn, doubt);
-    }
+    (Style::Bold, text.to_owned())
 }
 
 fn finding(page: &mut Page, finding: &Finding) {

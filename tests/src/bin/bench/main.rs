@@ -5,6 +5,7 @@ mod apps;
 mod collector;
 mod cost;
 mod floor;
+mod host;
 mod lanes;
 mod leaks;
 mod mode;
@@ -24,12 +25,13 @@ fn main() -> ExitCode {
         "apps" => apps::run(&argument(2)),
         "collector" => collector::run(&argument(2)),
         "cost" => cost::run(&argument(2)),
+        "host" => host::run(),
         "leaks" => leaks::run(&argument(2)),
         "recording" => recording::run(),
         "render" => render::run(),
         "scale" => scale::run(&argument(2)),
         other => Err(anyhow::anyhow!(
-            "there is no bench {other:?}; there are: apps, collector, cost, leaks, recording, render, scale"
+            "there is no bench {other:?}; there are: apps, collector, cost, host, leaks, recording, render, scale"
         )),
     };
     match result {

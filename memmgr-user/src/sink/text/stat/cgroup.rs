@@ -1,0 +1,101 @@
+//! A cgroup.
+
+use super::{Page, Style, bytes, of_limit, pressure, sum, table, words};
+use crate::{
+    stat::cgroup::{CgroupStat, Meaning},
+    units::human_bytes,
+};
+
+pub(super) fn cgroup(page: &mut Page, stat: &CgroupStat, top: usize) {
+    let cgroup = &stat.cgroup;
+    page.paragraph(0, Style::Bold, format!("Memory cgroup {} ({})", cgroup.path, cgroup.version));
+    page.field("usage", of_limit(cgroup.usage_bytes, cgroup.limit_bytes));
+    if let Some(high) = stat.high_bytes {
+        page.field("high", format!("{}: above it the group is slowed down", human_bytes(high)));
+    }
+    if let Some(peak) = stat.peak_bytes {
+        page.field("peak", human_bytes(peak));
+    }
+    if stat.swap_bytes.is_some() {
+        page.field("swap", of_limit(stat.swap_bytes, stat.swap_limit_bytes));
+    }
+    pressure(page, cgroup.pressure.as_ref());
+    let events: Vec<String> = cgroup
+        .events
+        .iter()
+        .filter(|(name, count)| **count > 0 && *name != "oom_kill_disable")
+        .map(|(name, count)| format!("{name} {}", words::count(*count)))
+        .collect();
+    if events.is_empty() {
+        page.styled_field("events", Style::Dim, "none");
+    } else {
+        page.styled_field("events", Style::Warn, events.join(", "));
+    }
+    if !stat.lines.is_empty() {
+        page.heading(format!("Where its {} are", bytes(cgroup.usage_bytes)));
+        sum(page, &stat.lines);
+    }
+    if !stat.groups.is_empty() {
+        page.heading("Groups below");
+        let rows: Vec<([String; 2], String)> = stat
+            .groups
+            .iter()
+            .map(|group| ([bytes(group.usage_bytes), bytes(group.limit_bytes)], group.name.clone()))
+            .collect();
+        table(page, ["usage", "limit"], "group", &rows, top);
+    }
+    if !stat.processes.is_empty() {
+        page.heading("Processes, with what they share");
+        let rows: Vec<([String; 2], String)> = stat
+            .processes
+            .iter()
+            .map(|member| ([bytes(member.rss_bytes), member.pid.to_string()], member.comm.clone()))
+            .collect();
+        table(page, ["rss", "pid"], "name", &rows, top);
+    }
+    if stat.processes_unread > 0 {
+        let unread = words::count(stat.processes_unread);
+        page.paragraph(
+            2,
+            Style::Dim,
+            format!(
+                "{unread} more were not read: ended meanwhile, hidden, or of another PID namespace"
+            ),
+        );
+    }
+    for meaning in Meaning::ALL {
+        figures(page, stat, meaning);
+    }
+}
+
+/// What `memory.stat` says, without figures of 0.
+fn figures(page: &mut Page, stat: &CgroupStat, meaning: Meaning) {
+    let rows: Vec<([String; 1], String)> = stat
+        .cgroup
+        .stat
+        .iter()
+        .filter(|(name, value)| **value > 0 && Meaning::of(name) == meaning)
+        // Limits stand above, where there are any.
+        .filter(|(name, _)| !name.starts_with("hierarchical_"))
+        .map(|(name, value)| {
+            let cell = match meaning {
+                Meaning::Activity => words::count(*value),
+                Meaning::Memory | Meaning::Lists => human_bytes(*value),
+            };
+            ([cell], name.clone())
+        })
+        .collect();
+    if rows.is_empty() {
+        return;
+    }
+    page.heading(match meaning {
+        Meaning::Memory => "memory.stat: what it is",
+        Meaning::Lists => "memory.stat: how the kernel would reclaim it",
+        Meaning::Activity => "memory.stat: what happened, counts since the group was made",
+    });
+    let columns =
+        super::Columns::of(&rows.iter().map(|(cell, _)| cell.clone()).collect::<Vec<_>>());
+    for (cell, name) in &rows {
+        page.row(&[(Style::Plain, format!("  {}  {name}", columns.line(cell)).into())]);
+    }
+}

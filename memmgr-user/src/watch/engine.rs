@@ -1,0 +1,422 @@
+//! Looks in, alerts out.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use humantime::format_rfc3339_seconds;
+
+use super::{
+    alert::{Alert, SCHEMA, Status, Subject},
+    config::Watched,
+    kernel_log::Kill,
+    reading::{Growth, Key, Reading, readings},
+    rule::{self, Condition},
+    state::{Change, State},
+};
+use crate::{
+    monitor::Look,
+    source::processes::Row,
+    units::{Pid, human_bytes},
+};
+
+/// Rates are taken over this long; a rule that has to last longer looks at rates that long apart anyway.
+const WINDOW: Duration = Duration::from_secs(10);
+/// Subjects of one rule that are told of in its `every`: with more, nobody reads them.
+const MOST_TOLD: usize = 20;
+
+/// All rules and how they stand.
+#[derive(Debug)]
+pub struct Engine {
+    rules: Vec<Standing>,
+    growth: Growth,
+    last: Option<Look>,
+}
+
+#[derive(Debug)]
+struct Standing {
+    watched: Watched,
+    states: HashMap<Key, Stand>,
+    /// When subjects were told of, within the last `every`.
+    told: VecDeque<Duration>,
+    /// Raises since that were one too many.
+    untold: u32,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Stand {
+    state: State,
+    name: String,
+}
+
+/// An alert and the rule that it is of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Raised {
+    /// The number of the rule.
+    pub rule: usize,
+    /// The alert.
+    pub alert: Alert,
+}
+
+impl Engine {
+    /// Rules that nothing is known of yet.
+    pub fn new(rules: Vec<Watched>) -> Self {
+        let standing = |watched| Standing {
+            watched,
+            states: HashMap::new(),
+            told: VecDeque::new(),
+            untold: 0,
+        };
+        Engine {
+            rules: rules.into_iter().map(standing).collect(),
+            growth: Growth::new(WINDOW),
+            last: None,
+        }
+    }
+
+    /// A rule.
+    pub fn rule(&self, number: usize) -> &Watched {
+        &self.rules[number].watched
+    }
+
+    /// Takes a look, and says what is new.
+    pub fn look(&mut self, look: Look) -> Vec<Raised> {
+        self.growth.update(&look);
+        let alerts = self.judge(&look, |_| true);
+        self.last = Some(look);
+        alerts
+    }
+
+    /// Takes kills alone, which are looked for more often than everything else.
+    pub fn kills(&mut self, at: Duration, look: impl FnOnce(&mut Look)) -> Vec<Raised> {
+        let Some(mut last) = self.last.take() else { return Vec::new() };
+        last.at = at;
+        last.time = std::time::SystemTime::now();
+        look(&mut last);
+        self.growth.kills(last.oom_kills, &last.groups);
+        let alerts = self.judge(&last, |condition| *condition == Condition::OomKill);
+        self.last = Some(last);
+        alerts
+    }
+
+    /// The kernel says that the pressure of a rule was reached just now.
+    pub fn pressure(&mut self, rule: usize, at: Duration) -> Vec<Raised> {
+        let Some(look) = &self.last else { return Vec::new() };
+        let Condition::Pressure { percent, window, .. } = self.rules[rule].watched.when.condition
+        else {
+            return Vec::new();
+        };
+        let reading = Reading {
+            key: Key::Host,
+            name: "host".to_owned(),
+            value: percent,
+            over: true,
+            calm: false,
+            what: format!(
+                "tasks waited for memory for more than {percent}% of {}",
+                humantime::format_duration(window)
+            ),
+        };
+        let time = look.time + at.saturating_sub(look.at);
+        self.rules[rule].step(rule, at, time, reading).into_iter().collect()
+    }
+
+    /// The kernel says that it killed a process just now.
+    pub fn killed(&mut self, kill: &Kill, at: Duration) -> Vec<Raised> {
+        let Some(look) = &self.last else { return Vec::new() };
+        let time = look.time + at.saturating_sub(look.at);
+        let groups = [&kill.limited, &kill.cgroup].map(|group| group.as_deref().unwrap_or("/"));
+        let whose = match &kill.limited {
+            Some(group) => format!("cgroup {group} was at its limit"),
+            None => "the host had no memory left".to_owned(),
+        };
+        let what = format!(
+            "the kernel killed {} ({}), which held {}: {whose}",
+            kill.comm,
+            kill.pid,
+            human_bytes(kill.anon_bytes)
+        );
+        let mut alerts = Vec::new();
+        for (number, standing) in self.rules.iter_mut().enumerate() {
+            let rule = &standing.watched.when;
+            let (key, name) = match &rule.subject {
+                _ if rule.condition != Condition::OomKill => continue,
+                rule::Subject::Cgroup(pattern) => {
+                    let Some(group) = groups.iter().find(|group| pattern.matches(group)) else {
+                        continue;
+                    };
+                    (Key::Cgroup((*group).to_owned()), (*group).to_owned())
+                }
+                _ => (Key::Host, "host".to_owned()),
+            };
+            // It is a moment and nothing that goes on: calm at once.
+            let over =
+                Reading { key, name, value: 1.0, over: true, calm: false, what: what.clone() };
+            let calm = Reading { over: false, calm: true, ..over.clone() };
+            alerts.extend(standing.step(number, at, time, over));
+            standing.step(number, at, time, calm);
+        }
+        alerts
+    }
+
+    /// The process to capture for a subject: itself, or the one that grows fastest among those that are `wanted`.
+    pub fn culprit(&self, subject: &Subject, wanted: impl Fn(Pid) -> bool) -> Option<&Row> {
+        let look = self.last.as_ref()?;
+        match subject.pid {
+            Some(pid) => look.processes.rows.iter().find(|row| row.pid.0 == pid),
+            None => self.growth.fastest(look, wanted).map(|(row, _)| row),
+        }
+    }
+
+    fn judge(&mut self, look: &Look, wanted: impl Fn(&Condition) -> bool) -> Vec<Raised> {
+        let mut alerts = Vec::new();
+        for (number, standing) in self.rules.iter_mut().enumerate() {
+            if wanted(&standing.watched.when.condition) {
+                let readings = readings(&standing.watched.when, look, &self.growth);
+                alerts.extend(standing.judge(number, look, readings));
+            }
+        }
+        alerts
+    }
+}
+
+impl Standing {
+    fn judge(&mut self, number: usize, look: &Look, readings: Vec<Reading>) -> Vec<Raised> {
+        let mut before = std::mem::take(&mut self.states);
+        let mut alerts = Vec::new();
+        for reading in readings {
+            if let Some(stand) = before.remove(&reading.key) {
+                self.states.insert(reading.key.clone(), stand);
+            }
+            alerts.extend(self.step(number, look.at, look.time, reading));
+        }
+        // What has no reading any more is gone, or cannot be read: neither goes on.
+        for (key, stand) in before {
+            if stand.state.gone().is_some() {
+                let subject = Subject::new(&key, &stand.name);
+                let what = "is gone".to_owned();
+                alerts.push(self.alert(number, look.time, Status::Cleared, subject, what, None));
+            }
+        }
+        alerts
+    }
+
+    fn step(
+        &mut self,
+        number: usize,
+        at: Duration,
+        time: std::time::SystemTime,
+        reading: Reading,
+    ) -> Option<Raised> {
+        let (lasting, every) = (self.watched.when.lasting, self.watched.every);
+        let stand = self.states.entry(reading.key.clone()).or_default();
+        let change = stand.state.step(at, (reading.over, reading.calm), lasting, every);
+        stand.name.clone_from(&reading.name);
+        if stand.state.is_fresh(at, every) {
+            self.states.remove(&reading.key);
+        }
+        let subject = Subject::new(&reading.key, &reading.name);
+        let value = reading.value.is_finite().then_some(reading.value);
+        match change? {
+            // That nobody else was killed is no news.
+            Change::Cleared if self.watched.when.condition == Condition::OomKill => None,
+            Change::Cleared => {
+                Some(self.alert(number, time, Status::Cleared, subject, reading.what, value))
+            }
+            Change::Raised { untold } => {
+                while self.told.front().is_some_and(|told| at.saturating_sub(*told) >= every) {
+                    self.told.pop_front();
+                }
+                if self.told.len() >= MOST_TOLD {
+                    self.untold += 1 + untold;
+                    self.states.entry(reading.key).or_default().state.hush();
+                    return None;
+                }
+                self.told.push_back(at);
+                let mut raised =
+                    self.alert(number, time, Status::Raised, subject, reading.what, value);
+                raised.alert.untold = untold + std::mem::take(&mut self.untold);
+                Some(raised)
+            }
+        }
+    }
+
+    fn alert(
+        &self,
+        rule: usize,
+        time: std::time::SystemTime,
+        state: Status,
+        subject: Subject,
+        what: String,
+        value: Option<f64>,
+    ) -> Raised {
+        let alert = Alert {
+            schema: SCHEMA,
+            at: format_rfc3339_seconds(time).to_string(),
+            state,
+            rule: self.watched.name.clone(),
+            severity: self.watched.severity,
+            subject,
+            what,
+            value,
+            untold: 0,
+            capture: None,
+        };
+        Raised { rule, alert }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::{report::Host, source::processes::Table, watch::config::Config};
+
+    fn engine(rules: &str) -> Engine {
+        Engine::new(Config::parse(rules).unwrap().rules)
+    }
+
+    /// A look in which these processes have so many MiB.
+    fn look(second: u64, kills: u64, processes: &[(u32, u64)]) -> Look {
+        let row = |(pid, mib): &(u32, u64)| Row {
+            pid: Pid(*pid),
+            start_ticks: 1,
+            parent: Pid(1),
+            comm: format!("p{pid}"),
+            state: 'S',
+            threads: 1,
+            rss_bytes: mib << 20,
+            virtual_bytes: 0,
+            minor_faults: 0,
+            major_faults: 0,
+        };
+        Look {
+            at: Duration::from_secs(second),
+            time: SystemTime::UNIX_EPOCH + Duration::from_secs(second),
+            host: Host { total_bytes: 1 << 30, used_bytes: 1 << 29, ..Host::default() },
+            oom_kills: Some(kills),
+            groups: Vec::new(),
+            processes: Table { rows: processes.iter().map(row).collect(), unread: 0 },
+        }
+    }
+
+    fn said(alerts: &[Raised]) -> Vec<String> {
+        alerts.iter().map(|raised| raised.alert.line().to_string()).collect()
+    }
+
+    #[test]
+    fn an_alert_is_raised_and_cleared() {
+        let mut engine =
+            engine("[[rule]]\nname = \"big\"\nwhen = \"process:p* rss > 10MiB for 1s\"\n");
+        assert!(engine.look(look(0, 0, &[(7, 11), (8, 1)])).is_empty());
+        assert_eq!(
+            said(&engine.look(look(1, 0, &[(7, 12), (8, 1)]))),
+            ["1970-01-01T00:00:01Z warning big: p7 (7): rss 12.0 MiB > 10.0 MiB"]
+        );
+        assert!(engine.look(look(2, 0, &[(7, 10), (8, 1)])).is_empty());
+        assert_eq!(
+            said(&engine.look(look(3, 0, &[(7, 9), (8, 1)]))),
+            ["1970-01-01T00:00:03Z warning big: over: p7 (7): rss 9.0 MiB > 10.0 MiB"]
+        );
+    }
+
+    #[test]
+    fn a_process_that_ends_is_over() {
+        let mut engine = engine("[[rule]]\nname = \"big\"\nwhen = \"process:p* rss > 10MiB\"\n");
+        assert_eq!(engine.look(look(0, 0, &[(7, 11), (8, 9)])).len(), 1);
+        assert_eq!(
+            said(&engine.look(look(1, 0, &[]))),
+            ["1970-01-01T00:00:01Z warning big: over: p7 (7): is gone"]
+        );
+        assert!(engine.rules[0].states.is_empty());
+    }
+
+    #[test]
+    fn thousands_are_not_told_one_by_one() {
+        let mut engine =
+            engine("[[rule]]\nname = \"big\"\nwhen = \"process:* rss > 10MiB\"\nevery = \"5s\"\n");
+        let crowd: Vec<(u32, u64)> = (1..1001).map(|pid| (pid, 11)).collect();
+        assert_eq!(engine.look(look(0, 0, &crowd)).len(), MOST_TOLD);
+        let next: Vec<(u32, u64)> = (2001..2002).map(|pid| (pid, 11)).collect();
+        let told = engine.look(look(9, 0, &next));
+        let raised: Vec<u32> = told
+            .iter()
+            .filter(|raised| raised.alert.state == Status::Raised)
+            .map(|raised| raised.alert.untold)
+            .collect();
+        assert_eq!(raised, [980]);
+    }
+
+    #[test]
+    fn kills_are_told_and_never_over() {
+        let mut engine =
+            engine("[[rule]]\nname = \"oom\"\nwhen = \"host oom_kill\"\nevery = \"1s\"\n");
+        assert!(engine.look(look(0, 5, &[])).is_empty());
+        let at = |ms| Duration::from_millis(ms);
+        assert!(engine.kills(at(200), |look| look.oom_kills = Some(5)).is_empty());
+        assert_eq!(engine.kills(at(400), |look| look.oom_kills = Some(6)).len(), 1);
+        assert!(engine.kills(at(600), |look| look.oom_kills = Some(6)).is_empty());
+        assert!(engine.look(look(1, 6, &[])).is_empty());
+        assert_eq!(engine.look(look(2, 8, &[])).len(), 1);
+    }
+
+    #[test]
+    fn the_kernel_names_its_victim() {
+        let mut engine = engine(
+            "[[rule]]\nname = \"host\"\nwhen = \"host oom_kill\"\n\
+             [[rule]]\nname = \"web\"\nwhen = \"cgroup:/web* oom_kill\"\n\
+             [[rule]]\nname = \"db\"\nwhen = \"cgroup:/db oom_kill\"\n",
+        );
+        engine.look(look(0, 0, &[]));
+        let kill = Kill {
+            pid: 7,
+            comm: "server".to_owned(),
+            anon_bytes: 3 << 20,
+            limited: Some("/".to_owned()),
+            cgroup: Some("/web/a".to_owned()),
+        };
+        let what = "the kernel killed server (7), which held 3.0 MiB: cgroup / was at its limit";
+        assert_eq!(
+            said(&engine.killed(&kill, Duration::from_secs(1))),
+            [
+                format!("1970-01-01T00:00:01Z warning host: host: {what}"),
+                format!("1970-01-01T00:00:01Z warning web: cgroup /web/a: {what}")
+            ]
+        );
+        // The next within five minutes is counted.
+        assert!(engine.killed(&kill, Duration::from_secs(2)).is_empty());
+        let later = engine.killed(&kill, Duration::from_secs(400));
+        assert_eq!(later[0].alert.untold, 1);
+    }
+
+    #[test]
+    fn the_kernel_says_when_pressure_was_reached() {
+        let mut engine =
+            engine("[[rule]]\nname = \"slow\"\nwhen = \"host pressure.some > 10% in 2s\"\n");
+        engine.look(look(0, 0, &[]));
+        assert_eq!(
+            said(&engine.pressure(0, Duration::from_secs(2))),
+            [
+                "1970-01-01T00:00:02Z warning slow: host: tasks waited for memory for more than 10% of 2s"
+            ]
+        );
+        assert!(engine.pressure(0, Duration::from_secs(3)).is_empty());
+    }
+
+    #[test]
+    fn the_culprit_grows_fastest() {
+        let mut engine = engine("[[rule]]\nwhen = \"host used > 1%\"\n");
+        for second in 0..4 {
+            engine.look(look(second, 0, &[(7, 10 + second), (8, 10 + 3 * second), (9, 500)]));
+        }
+        let host = Subject::new(&Key::Host, "host");
+        let pid = |row: Option<&Row>| row.map(|row| row.pid.0);
+        assert_eq!(pid(engine.culprit(&host, |_| true)), Some(8));
+        assert_eq!(pid(engine.culprit(&host, |pid| pid.0 != 8)), Some(7));
+        assert_eq!(pid(engine.culprit(&host, |pid| pid.0 == 9)), None);
+        let own = Subject { kind: "process", name: String::new(), pid: Some(9) };
+        assert_eq!(pid(engine.culprit(&own, |_| true)), Some(9));
+    }
+}

@@ -1,0 +1,63 @@
+//! Names of which only a part is given.
+
+use std::fmt;
+
+/// A name in which `*` stands for anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// Takes the text; nothing if it is empty.
+    pub fn new(text: &str) -> Option<Self> {
+        (!text.is_empty()).then(|| Pattern(text.to_owned()))
+    }
+
+    /// Whether the whole name matches.
+    pub fn matches(&self, name: &str) -> bool {
+        let mut parts = self.0.split('*');
+        let first = parts.next().unwrap_or_default();
+        let Some(mut left) = name.strip_prefix(first) else { return false };
+        let Some(last) = parts.next_back() else { return left.is_empty() };
+        for part in parts {
+            let Some(at) = left.find(part) else { return false };
+            left = &left[at + part.len()..];
+        }
+        left.ends_with(last)
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        for (pattern, name, expected) in [
+            ("nginx", "nginx", true),
+            ("nginx", "nginx2", false),
+            ("nginx*", "nginx: worker", true),
+            ("*", "", true),
+            ("/a/*/c", "/a/b/c", true),
+            ("/a/*/c", "/a/c", false),
+            ("*b*d", "abcd", true),
+            ("a*a", "a", false),
+        ] {
+            assert_eq!(
+                Pattern::new(pattern).unwrap().matches(name),
+                expected,
+                "{pattern} on {name}"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_no_pattern() {
+        assert_eq!(Pattern::new(""), None);
+    }
+}
