@@ -20,9 +20,11 @@ fn fails(flags: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// A program that holds 32 MiB and then stands still, so that its figures do.
+/// A program that holds 32 MiB and then stands still, so that its figures do: it shares no library, of which its part
+/// changes with every process that comes or goes, memmgr's own included.
 fn stopped() -> Workload {
-    let mut workload = Workload::start(&Program::c("changes-size").flags(&["-pthread"]), &[]);
+    let program = Program::c("changes-size").flags(&["-pthread", "-static"]);
+    let mut workload = Workload::start(&program, &[]);
     workload.send("grow 32");
     assert_eq!(workload.line(), "done");
     signal(&workload, Signal::STOP);
@@ -51,7 +53,7 @@ fn a_process_equals_its_smaps_rollup() {
     let workload = stopped();
     let pid = workload.pid();
     let rollup = |key| Some(kernel_sum(pid, "smaps_rollup", key));
-    // Its share of the libraries changes when other processes come and go.
+    // The pages that the kernel maps into every process are shared all the same.
     let stat = (0..50)
         .find_map(|_| {
             let before = [rollup("Pss"), rollup("Rss")];
@@ -77,11 +79,7 @@ fn a_process_equals_its_smaps_rollup() {
     let line =
         |key: &str| stat.lines.iter().find(|line| line.key == key).map_or(0, |line| line.bytes);
     assert!(line("anonymous") + line("heap") >= 32 << 20, "{:?}", stat.lines);
-    assert!(
-        line("library") > 0 && line("program") > 0 && line("main_stack") > 0,
-        "{:?}",
-        stat.lines
-    );
+    assert!(line("program") > 0 && line("main_stack") > 0, "{:?}", stat.lines);
     assert!(line("unexplained").unsigned_abs() < 1 << 20, "{:?}", stat.lines);
     signal(&workload, Signal::CONT);
 }
