@@ -228,7 +228,6 @@ fn clients_that_ask_nothing_keep_nobody_out() {
         || fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("procfs").count();
     assert!(descriptors() < 200, "{}", descriptors());
     // The rest is cut off by the clock.
-    let idle = Server::start(&[]).get("/metrics", &[]).figure("memmgr_exporter_threads");
     let begin = Instant::now();
     for mut stream in slow {
         let mut rest = String::new();
@@ -239,7 +238,8 @@ fn clients_that_ask_nothing_keep_nobody_out() {
     assert!(begin.elapsed() < Duration::from_mins(1), "{:?}", begin.elapsed());
     let scraped = server.get("/metrics", &[]);
     assert_eq!(scraped.figure("memmgr_exporter_cut_connections_total"), 500.0);
-    assert_eq!(scraped.figure("memmgr_exporter_threads"), idle);
+    // One looks, one answers.
+    assert_eq!(scraped.figure("memmgr_exporter_threads"), 2.0);
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn promtool_finds_nothing_to_say() {
     let _hostile = sleeper(directory.path(), "a\"b\\c\nd\u{202e}");
     let server = Server::start(&["--top", "10000"]);
     let scraped = server.get("/metrics", &[]);
-    assert!(scraped.body.contains(r#"comm="a\"b\\\\c\\u{a}d\\u{202e}""#), "{}", scraped.body);
+    assert!(scraped.body.contains(r#"comm="a\"b\\c\\u{a}d\\u{202e}""#), "{}", scraped.body);
     let text = directory.path().join("metrics");
     fs::write(&text, &scraped.body).expect("a file");
     let checked = Command::new("promtool")

@@ -1,7 +1,5 @@
 //! `/metrics` and `/api/v1/…`: questions → the last look, or a read of one thing.
 
-#![expect(clippy::unused_async, reason = "axum takes async functions, whether they wait or not")]
-
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use axum::{

@@ -42,7 +42,7 @@ pub(super) fn look() -> Look {
     };
     Look {
         at: Duration::from_secs(9),
-        time: UNIX_EPOCH + Duration::from_secs(86_400),
+        time: UNIX_EPOCH + Duration::from_hours(24),
         host: Host {
             total_bytes: 8000,
             available_bytes: Some(5000),

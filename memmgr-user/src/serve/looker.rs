@@ -102,7 +102,7 @@ impl Growth {
 
     fn seen(&mut self, taken: Instant, look: Look) -> Seen {
         // A look that comes a little early by the interval of a second is one all the same.
-        if self.last.is_none_or(|last| look.at - last >= STEP.mul_f64(0.95)) {
+        if self.last.is_none_or(|last| look.at.saturating_sub(last) >= STEP.mul_f64(0.95)) {
             self.last = Some(look.at);
             let rows = look.processes.rows.iter();
             self.processes.update(look.at, rows.map(|row| (Process::from(row), row.rss_bytes)));

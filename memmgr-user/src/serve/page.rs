@@ -1,7 +1,5 @@
 //! `/`: a page that shows the last look, and loads nothing from elsewhere.
 
-#![expect(clippy::unused_async, reason = "axum takes async functions, whether they wait or not")]
-
 use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
