@@ -52,7 +52,7 @@ pub enum NotRead {
     #[error("memmgr reads as much as it may at a time: ask again in a moment")]
     Busy,
     /// The read goes on, and nobody waits for it.
-    #[error("it could not be read within {} s: the kernel keeps the process's memory locked", .0.as_secs_f64())]
+    #[error("it could not be read within {} s: something holds the kernel's lock of its memory", .0.as_secs_f64())]
     Slow(Duration),
     /// A bug in the reader, which is on stderr.
     #[error("memmgr failed while it read")]
@@ -131,8 +131,8 @@ mod tests {
 
     use super::*;
 
-    fn reads() -> Reads {
-        Reads::new(Bounds { at_once: 3, of_one: 2, patience: Duration::from_millis(50) })
+    fn reads(patience: Duration) -> Reads {
+        Reads::new(Bounds { at_once: 3, of_one: 2, patience })
     }
 
     fn process(pid: u32) -> Subject {
@@ -141,21 +141,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_that_hangs_delays_only_those_who_ask_for_it() {
-        let reads = reads();
+        let patience = Duration::from_secs(1);
+        let reads = reads(patience);
         let mut held = Vec::new();
-        let hang = |held: &mut Vec<std::sync::mpsc::Sender<()>>| {
+        let mut hang = || {
             let (release, wait) = channel::<()>();
             held.push(release);
             move || wait.recv().is_err()
         };
-        let slow = Err(NotRead::Slow(Duration::from_millis(50)));
-        for _ in 0..2 {
-            assert_eq!(reads.read(process(1), hang(&mut held)).await, slow);
-        }
+        let slow = Err(NotRead::Slow(patience));
+        let both = tokio::join!(reads.read(process(1), hang()), reads.read(process(1), hang()));
+        assert_eq!(both, (slow.clone(), slow.clone()));
         assert_eq!(reads.read(process(1), || true).await, Err(NotRead::Busy));
         assert_eq!(reads.read(process(2), || 7).await, Ok(7));
         // Bounded altogether as well.
-        assert_eq!(reads.read(process(3), hang(&mut held)).await, slow);
+        assert_eq!(reads.read(process(3), hang()).await, slow);
         assert_eq!(reads.read(process(2), || 7).await, Err(NotRead::Busy));
         // What ends makes room, and leaves nothing behind.
         drop(held);
@@ -170,7 +170,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_that_panics_gives_its_slot_back() {
-        let reads = reads();
+        let reads = reads(Duration::from_mins(1));
         for _ in 0..10 {
             let read = reads.read(process(1), || panic!("a bug")).await;
             assert_eq!(read, Err::<(), _>(NotRead::Panicked));
