@@ -85,6 +85,19 @@ pub fn is_hostile(c: char) -> bool {
         || u32::from(c) & 0xfffe == 0xfffe
 }
 
+/// What [`is_hostile`] says, as ranges that JavaScript reads between the brackets of a regular expression, so that there
+/// is one list of these characters.
+pub fn hostile_ranges() -> String {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for c in (char::MIN..=char::MAX).filter(|c| is_hostile(*c)).map(u32::from) {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == c => *last = c,
+            _ => ranges.push((c, c)),
+        }
+    }
+    ranges.iter().map(|(first, last)| format!("\\u{{{first:x}}}-\\u{{{last:x}}}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -138,6 +151,16 @@ mod tests {
             Safe::bytes(b"a\xc3\xa9\xff\x9bm\x1b\xe2\x80").as_str(),
             "aé\\xff\\x9bm\\u{1b}\\xe2\\x80"
         );
+    }
+
+    #[test]
+    fn hostile_characters_are_ranges() {
+        let ranges = hostile_ranges();
+        assert!(
+            ranges.starts_with("\\u{0}-\\u{1f}\\u{7f}-\\u{9f}\\u{ad}-\\u{ad}\\u{34f}-"),
+            "{ranges}"
+        );
+        assert!(ranges.ends_with("\\u{10fffe}-\\u{10ffff}"), "{ranges}");
     }
 
     proptest! {

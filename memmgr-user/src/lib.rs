@@ -28,6 +28,7 @@ pub mod pipeline;
 pub mod progress;
 pub mod recording;
 pub mod report;
+pub mod serve;
 pub mod sink;
 pub mod source;
 pub mod stacks;

@@ -2,7 +2,7 @@
 
 use std::{
     io::ErrorKind,
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
     thread::sleep,
@@ -24,6 +24,8 @@ pub struct Browser {
     socket: WebSocket<TcpStream>,
     session: Option<String>,
     calls: u64,
+    /// Where the page may load from.
+    origin: String,
     problems: Vec<String>,
     _profile: TempDir,
 }
@@ -66,6 +68,7 @@ impl Browser {
             socket,
             session: None,
             calls: 0,
+            origin: "file://".to_owned(),
             problems: Vec::new(),
             _profile: profile,
         };
@@ -95,6 +98,13 @@ impl Browser {
     pub fn open(&mut self, file: &Path) {
         let answer =
             self.call("Page.navigate", &json!({ "url": format!("file://{}", file.display()) }));
+        assert_eq!(answer.get("errorText"), None, "{answer}");
+    }
+
+    /// Opens the page of a server, which may load from there.
+    pub fn open_at(&mut self, address: SocketAddr) {
+        self.origin = format!("http://{address}/");
+        let answer = self.call("Page.navigate", &json!({ "url": self.origin }));
         assert_eq!(answer.get("errorText"), None, "{answer}");
     }
 
@@ -161,7 +171,7 @@ impl Browser {
     }
 
     /// Everything that went wrong in the page so far: exceptions, errors in the console, what its
-    /// policy refused, dialogs, requests to anything but files.
+    /// policy refused, dialogs, requests to anywhere else.
     pub fn problems(&mut self) -> &[String] {
         self.value("1"); // what happened before was reported before the answer
         &self.problems
@@ -197,7 +207,8 @@ impl Browser {
         let wrong = match event["method"].as_str() {
             Some("Runtime.exceptionThrown" | "Page.javascriptDialogOpening") => true,
             Some("Network.requestWillBeSent") => {
-                !parameters["request"]["url"].as_str().is_some_and(|url| url.starts_with("file://"))
+                let url = parameters["request"]["url"].as_str();
+                !url.is_some_and(|url| url.starts_with(&self.origin))
             }
             Some("Runtime.consoleAPICalled") => parameters["type"] == "error",
             Some("Log.entryAdded") => parameters["entry"]["level"] == "error",

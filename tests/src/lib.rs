@@ -15,6 +15,7 @@ pub mod leaks;
 pub mod lines;
 pub mod program;
 pub mod servers;
+pub mod serving;
 pub mod workload;
 
 pub use capture::{Capture, Outcome};

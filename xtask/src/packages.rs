@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Each package and what it is for.
-const PACKAGES: [(&str, &str); 27] = [
+const PACKAGES: [(&str, &str); 28] = [
     ("binutils", "strip, for the release archive"),
     ("busybox-static", "the shell of kernel guests"),
     ("chromium", "opens the pages of the html format"),
@@ -30,6 +30,7 @@ const PACKAGES: [(&str, &str); 27] = [
     ("musl-tools", "statically linked workloads with another allocator"),
     ("nginx", "a server with its own pools"),
     ("postgresql", "a server with memory contexts and many processes"),
+    ("prometheus", "scrapes and checks what `memmgr serve` tells"),
     ("python3", "an interpreter as a target, and readers of our formats"),
     ("qemu-system-x86", "kernel guests"),
     ("redis-server", "a server on jemalloc that reports its own memory"),

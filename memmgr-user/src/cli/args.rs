@@ -1,6 +1,6 @@
 //! The flags. One meaning for each, everywhere.
 
-use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
@@ -48,6 +48,8 @@ pub enum Verb {
     Stat(Stat),
     /// Watch the host, cgroups and processes by rules, and tell when one comes true
     Watch(Watch),
+    /// Serve the memory of the host, of cgroups and processes to Prometheus and to a browser
+    Serve(Serve),
     /// Start a small leaking program, attach to it, and show what memmgr finds
     Demo(Demo),
     /// Say what this host allows, what is missing, and the command that mends it
@@ -401,6 +403,29 @@ impl From<SeverityFlag> for Severity {
             SeverityFlag::Critical => Severity::Critical,
         }
     }
+}
+
+/// What is served, and to whom.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The address and port to listen at; one that other hosts reach needs --token-file
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9464")]
+    pub listen: SocketAddr,
+    /// Answer only who sends `Authorization: Bearer` with the token in this file
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Answer requests to this host name too; localhost and addresses always do; as often as wanted
+    #[arg(long, value_name = "NAME")]
+    pub allow_host: Vec<String>,
+    /// How often the host is looked at
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::interval)]
+    pub interval: Duration,
+    /// How many processes are told one by one
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub top: usize,
+    /// How many cgroups are told one by one
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub top_cgroups: usize,
 }
 
 /// Flags of `demo`.

@@ -11,6 +11,7 @@ pub mod input;
 pub mod leaking;
 pub mod record;
 pub mod render;
+pub mod serve;
 pub mod stat;
 pub mod values;
 pub mod watch;
@@ -38,6 +39,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         Verb::Diff(comparison) => diff::run(&comparison),
         Verb::Stat(what) => stat::run(&what),
         Verb::Watch(flags) => watch::watch(&flags),
+        Verb::Serve(options) => serve::run(&options),
         Verb::Demo(options) => demo::run(&options),
         Verb::Doctor(options) => doctor::run(&options),
         Verb::Generate(what) => generate::run(&what),

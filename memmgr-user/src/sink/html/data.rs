@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::columns::{Functions, Stacks};
 use super::strings::Strings;
-use crate::escape::is_hostile;
+use crate::escape::hostile_ranges;
 use crate::judge;
 use crate::report::{
     Capture, Cgroup, Collector, Finding, Host, Module, Process, Reconciliation, Report, SizeClass,
@@ -77,7 +77,7 @@ impl<'a> Data<'a> {
         let stacks = Stacks::of(report, &mut strings);
         let functions = Functions::of(&report.functions, &mut strings);
         Data {
-            hostile: hostile(),
+            hostile: hostile_ranges(),
             metric: options.metric.name(),
             class: options.class.name(),
             main: report.main_class().name(),
@@ -114,32 +114,5 @@ impl<'a> Data<'a> {
             functions,
             strings: strings.into_texts(),
         }
-    }
-}
-
-/// What [`is_hostile`] says, as ranges that JavaScript reads, so that there is one list of these characters.
-fn hostile() -> String {
-    let mut ranges: Vec<(u32, u32)> = Vec::new();
-    for c in (char::MIN..=char::MAX).filter(|c| is_hostile(*c)).map(u32::from) {
-        match ranges.last_mut() {
-            Some((_, last)) if *last + 1 == c => *last = c,
-            _ => ranges.push((c, c)),
-        }
-    }
-    ranges.iter().map(|(first, last)| format!("\\u{{{first:x}}}-\\u{{{last:x}}}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hostile_characters_are_ranges() {
-        let ranges = hostile();
-        assert!(
-            ranges.starts_with("\\u{0}-\\u{1f}\\u{7f}-\\u{9f}\\u{ad}-\\u{ad}\\u{34f}-"),
-            "{ranges}"
-        );
-        assert!(ranges.ends_with("\\u{10fffe}-\\u{10ffff}"), "{ranges}");
     }
 }
