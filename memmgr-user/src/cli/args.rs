@@ -48,6 +48,8 @@ pub enum Verb {
     Stat(Stat),
     /// Watch the host, cgroups and processes by rules, and tell when one comes true
     Watch(Watch),
+    /// Watch the host, its cgroups and its processes on the terminal, and capture the process that you choose
+    Top(Top),
     /// Start a small leaking program, attach to it, and show what memmgr finds
     Demo(Demo),
     /// Say what this host allows, what is missing, and the command that mends it
@@ -401,6 +403,17 @@ impl From<SeverityFlag> for Severity {
             SeverityFlag::Critical => Severity::Critical,
         }
     }
+}
+
+/// Flags of `top`.
+#[derive(Debug, Args)]
+pub struct Top {
+    /// Attach to this process at once
+    #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub pid: Option<u32>,
+    /// Distance of the looks at the host, at least 100ms
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::interval)]
+    pub interval: Duration,
 }
 
 /// Flags of `demo`.

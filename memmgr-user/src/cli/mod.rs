@@ -12,6 +12,7 @@ pub mod leaking;
 pub mod record;
 pub mod render;
 pub mod stat;
+pub mod top;
 pub mod values;
 pub mod watch;
 
@@ -38,6 +39,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         Verb::Diff(comparison) => diff::run(&comparison),
         Verb::Stat(what) => stat::run(&what),
         Verb::Watch(flags) => watch::watch(&flags),
+        Verb::Top(what) => top::run(&what),
         Verb::Demo(options) => demo::run(&options),
         Verb::Doctor(options) => doctor::run(&options),
         Verb::Generate(what) => generate::run(&what),
