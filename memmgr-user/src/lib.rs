@@ -34,6 +34,7 @@ pub mod source;
 pub mod stacks;
 pub mod stat;
 pub mod symbolize;
+pub mod top;
 pub mod track;
 pub mod units;
 pub mod unwind;

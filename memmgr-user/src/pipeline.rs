@@ -4,6 +4,7 @@
 //! for an event, because a wake-up costs more than the probe: it drains on a timer that follows the
 //! fill of the ring buffer.
 
+mod conclude;
 mod observe;
 mod pace;
 mod residence;
@@ -36,6 +37,7 @@ use crate::{
     units::{Address, KernelTime},
 };
 
+pub use conclude::conclude;
 use observe::Observer;
 use pace::Pace;
 use steer::Steering;

@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Each package and what it is for.
-const PACKAGES: [(&str, &str); 28] = [
+const PACKAGES: [(&str, &str); 29] = [
     ("binutils", "strip, for the release archive"),
     ("busybox-static", "the shell of kernel guests"),
     ("chromium", "opens the pages of the html format"),
@@ -39,6 +39,7 @@ const PACKAGES: [(&str, &str); 28] = [
     ("rustc-web", "the compiler of the eBPF object"),
     ("smem", "what reading many processes is compared with"),
     ("stress-ng", "memory pressure"),
+    ("tmux", "the terminal of memmgr top"),
     ("valgrind", "ms_print, which reads our massif files back"),
 ];
 

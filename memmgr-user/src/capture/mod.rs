@@ -89,6 +89,24 @@ pub struct CapturePlan {
 }
 
 impl CapturePlan {
+    /// What is asked for where nobody says how: within 5 % of the target's processor time, until it is ended.
+    pub fn usual(pid: Pid) -> Self {
+        CapturePlan {
+            pid,
+            selection: Selection::Auto { growth_first: true },
+            stack: StackOption::Auto,
+            stack_bytes: 16 << 10,
+            ring_bytes: 8 << 20,
+            duration: None,
+            interval: Duration::from_secs(1),
+            filter: Filter::default(),
+            allocators: Vec::new(),
+            probes: Vec::new(),
+            allow_traced: false,
+            budget: Budget::Percent(5.0),
+        }
+    }
+
     /// Units in which a recording counts blocks: whole ones, or for estimates a 256th.
     pub fn count_scale(&self) -> u32 {
         match self.selection {

@@ -50,6 +50,8 @@ pub enum Verb {
     Watch(Watch),
     /// Serve the memory of the host, of cgroups and processes to Prometheus and to a browser
     Serve(Serve),
+    /// Watch the host, its cgroups and its processes on the terminal, and capture the process that you choose
+    Top(Top),
     /// Start a small leaking program, attach to it, and show what memmgr finds
     Demo(Demo),
     /// Say what this host allows, what is missing, and the command that mends it
@@ -426,6 +428,17 @@ pub struct Serve {
     /// How many cgroups are told one by one
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub top_cgroups: usize,
+}
+
+/// Flags of `top`.
+#[derive(Debug, Args)]
+pub struct Top {
+    /// Attach to this process at once
+    #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub pid: Option<u32>,
+    /// Distance of the looks at the host, at least 100ms
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::interval)]
+    pub interval: Duration,
 }
 
 /// Flags of `demo`.

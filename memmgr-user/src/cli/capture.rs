@@ -10,17 +10,17 @@ use tokio::{
 };
 
 use memmgr::{
-    capture::{AttachError, CapturePlan, Selection, Session, Target, TargetError, stack_choice},
+    capture::{CapturePlan, Selection, Session, Target},
     escape::Safe,
     govern::Budget,
     judge::{Suppressions, judge},
-    pipeline::{self, Captured, Ended, Pulse},
+    pipeline::{self, Captured, Pulse},
     progress,
-    recording::{Ending, Query, Recorder, Recording},
-    report::{Finding, Report, account::Standing, build::build, ending, last_look::LastLook},
+    recording::{Query, Recorder, Recording},
+    report::{Finding, Report, build::build},
     sink::{Class, Format, leaks_table, render, write},
     source::roots::Roots,
-    symbolize::{Symbols, symbolize},
+    symbolize::Symbols,
     units::{Pid, human_bytes},
 };
 
@@ -139,17 +139,7 @@ pub fn record(
     let recorder = Recorder::start(recording).context("memmgr's threads could not be started")?;
     let (captured, target) =
         runtime.block_on(follow(roots, plan, session, &recorder, until, go))?;
-    // Figures first: symbolizing takes a while, and the target goes on living.
-    let last = captured.gone.clone().unwrap_or_else(|| LastLook::take(roots, &target.dir));
-    let modules = &captured.collector.modules;
-    let symbols = symbolize(modules, plan.pid, &roots.proc, &captured.collector.stacks.addresses());
-    let stack = stack_choice::describe(&captured.facts.stack, plan, modules);
-    let standing = Standing::of(plan, &captured);
-    let documents = ending::ended(&standing, &captured, stack, &symbols, last);
-    if documents.capture.accounting.seen == 0 && captured.ended == Ended::Exited {
-        return Err(AttachError::Target(TargetError::Ended(plan.pid)).into());
-    }
-    Ok(recorder.finish(&Ending { documents, frames: symbols.into_iter().collect() })?)
+    pipeline::conclude(roots, plan, captured, target, recorder)
 }
 
 async fn follow(

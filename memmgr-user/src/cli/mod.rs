@@ -13,6 +13,7 @@ pub mod record;
 pub mod render;
 pub mod serve;
 pub mod stat;
+pub mod top;
 pub mod values;
 pub mod watch;
 
@@ -40,6 +41,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         Verb::Stat(what) => stat::run(&what),
         Verb::Watch(flags) => watch::watch(&flags),
         Verb::Serve(options) => serve::run(&options),
+        Verb::Top(what) => top::run(&what),
         Verb::Demo(options) => demo::run(&options),
         Verb::Doctor(options) => doctor::run(&options),
         Verb::Generate(what) => generate::run(&what),

@@ -43,6 +43,12 @@ impl<K: Hash + Eq> Trends<K> {
         self.series.get(key).map(VecDeque::iter).unwrap_or_default().copied()
     }
 
+    /// The same with their moments.
+    pub fn course(&self, key: &K) -> impl Iterator<Item = (Duration, u64)> + '_ {
+        let points = self.points(key);
+        self.times.range(self.times.len() - points.len()..).copied().zip(points)
+    }
+
     /// Growth a second, negative where it shrinks; absent where fewer than three figures, or less than a second, are known.
     pub fn rate(&self, key: &K) -> Option<f64> {
         let series = self.series.get(key)?;
@@ -123,6 +129,7 @@ mod tests {
         trends.update(Duration::from_secs(4), [("b", 7)]);
         assert_eq!((trends.rate(&"a"), trends.points(&"a").len()), (None, 0));
         assert_eq!(trends.points(&"b").collect::<Vec<_>>(), [7]);
+        assert_eq!(trends.course(&"b").collect::<Vec<_>>(), [(Duration::from_secs(4), 7)]);
         // One that comes back begins anew.
         for second in 5..8 {
             trends.update(Duration::from_secs(second), [("a", second * 2)]);

@@ -28,11 +28,21 @@ pub enum Room<'a> {
 
 impl Recorder {
     /// Starts the thread.
-    pub fn start(mut recording: Recording) -> std::io::Result<Self> {
+    pub fn start(recording: Recording) -> std::io::Result<Self> {
+        Self::start_watched(recording, |_| {})
+    }
+
+    /// The same. `written` sees the recording after each interval, on the thread that writes it: as long as it looks,
+    /// intervals wait.
+    pub fn start_watched(
+        mut recording: Recording,
+        mut written: impl FnMut(&Recording) + Send + 'static,
+    ) -> std::io::Result<Self> {
         let (entries, mut received) = mpsc::channel(WAITING);
         let thread = std::thread::Builder::new().name("recorder".into()).spawn(move || {
             while let Some(entry) = received.blocking_recv() {
                 recording.write(&entry)?;
+                written(&recording);
             }
             Ok(recording)
         })?;

@@ -11,7 +11,7 @@ use crate::report::{
     Report, SCHEMA, Stack, StackChoice, StackFile, Target, TimelinePoint, Totals,
 };
 
-pub(super) use growing::growing;
+pub(crate) use growing::growing;
 pub(super) use judged::judged;
 
 const REDIS: &str = "/usr/bin/redis-server";
@@ -310,7 +310,7 @@ fn pressure() -> Pressure {
 
 /// A busy redis-server under a sampling capture of 30 s: inlined, unknown and cut frames, two classes
 /// of memory, a finding, small losses.
-pub(super) fn redis() -> Report {
+pub(crate) fn redis() -> Report {
     let mib = |n: u64| n << 20;
     Report {
         schema: SCHEMA.to_owned(),
@@ -442,7 +442,7 @@ pub(super) fn redis() -> Report {
 }
 
 /// Every string that a target chooses tries to get out of its place.
-pub(super) fn hostile() -> Report {
+pub(crate) fn hostile() -> Report {
     let evil = "evil\x1b[2J 7";
     let clipboard = "\u{9d}52;c;ZXZpbA==\u{9c}\u{202e}\u{200b}\r\n";
     let mut report = redis();

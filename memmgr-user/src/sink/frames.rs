@@ -30,7 +30,7 @@ pub(super) fn cut(stack: &Stack) -> Option<Cow<'static, str>> {
 
 /// The function, or where the code is: `[libfoo.so+0x1f2e]`. Code without a file has an address that
 /// would give away the target's layout and means nothing afterwards, so that it is not written.
-pub(super) fn name(frame: &Frame) -> Cow<'_, str> {
+pub(crate) fn name(frame: &Frame) -> Cow<'_, str> {
     match (&frame.function, &frame.module) {
         (Some(function), _) => function.into(),
         (None, Some(module)) => {

@@ -3,7 +3,7 @@
 mod about;
 mod diff;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod folded;
 mod frames;
 mod heaptrack;
@@ -30,7 +30,10 @@ use crate::{
 };
 
 pub use diff::{DIFF_FORMATS, Widths, render_diff};
+pub(crate) use frames::name as frame_name;
+pub(crate) use text::{cut_end, verdict_text};
 pub use text::{leaks_table, past::past, stat::stat, verdict::verdict_line};
+pub(crate) use words::span;
 
 /// How a report is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use page::{Page, Style};
 use super::{Class, RenderOptions, about, loss, words};
 use crate::report::{Report, Totals};
 use crate::units::human_bytes;
+pub(crate) use page::cut_end;
 pub(super) use stacks::{allocator_functions, is_allocator};
 
 /// The whole report.
@@ -51,6 +52,13 @@ pub fn leaks_table(report: &Report, options: &RenderOptions) -> String {
     }
     losses(&mut page, report);
     context::not_covered(&mut page, report);
+    page.finish()
+}
+
+/// The verdict alone.
+pub(crate) fn verdict_text(report: &Report, width: usize) -> String {
+    let mut page = Page::new(false, Some(width));
+    verdict::verdict(&mut page, report, usize::MAX);
     page.finish()
 }
 

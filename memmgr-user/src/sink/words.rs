@@ -9,7 +9,7 @@ pub(super) fn counted(n: u64, noun: &str) -> String {
 }
 
 /// A span of time in at most six characters: `250ms`, `12.3s`, `4m05s`, `2h03m`, `3d04h`.
-pub(super) fn span(seconds: f64) -> String {
+pub(crate) fn span(seconds: f64) -> String {
     if !seconds.is_finite() || seconds < 0.0 {
         return "?".to_owned();
     }

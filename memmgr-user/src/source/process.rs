@@ -191,13 +191,13 @@ impl Stat {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::source::roots::fake::FakeTree;
 
-    pub(in crate::source) const STAT: &[u8] =
+    pub(crate) const STAT: &[u8] =
         b"7 (a) (b\n\xff) S 1 7 7 0 -1 4194304 101 5 3 6 1 2 0 0 20 0 4 0 101265 3133440 414 1844\n";
-    pub(in crate::source) const STATUS: &str = "\
+    pub(crate) const STATUS: &str = "\
 Name:\tserver
 State:\tS (sleeping)
 Tgid:\t7

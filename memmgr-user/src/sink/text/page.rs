@@ -150,7 +150,7 @@ fn wrap(text: &str, width: Option<usize>) -> Vec<Safe> {
 }
 
 /// Text in at most `width` columns; what does not fit is replaced by `…` at the end.
-pub(super) fn cut_end(text: &Safe, width: usize) -> Safe {
+pub(crate) fn cut_end(text: &Safe, width: usize) -> Safe {
     cut(text, width, width.saturating_sub(1))
 }
 
