@@ -149,10 +149,10 @@ fn workload() -> Workload {
     Workload::start(&Program::c("obeys-commands"), &[])
 }
 
-/// Has it hold 1024,000 bytes more.
+/// Has it hold a million bytes more, in so few blocks that all of them are captured.
 fn hold(workload: &mut Workload) {
-    workload.send("hold 1000 1024");
-    assert_eq!(workload.line(), "held 1024000");
+    workload.send("hold 100000 10");
+    assert_eq!(workload.line(), "held 1000000");
 }
 
 #[test]
@@ -167,10 +167,10 @@ fn keys_sizes_and_the_way_back() {
     tmux.run(&["send-keys", "-l", &workload.pid().to_string()]);
     tmux.keys(&["Enter", "Down"]);
     let begins = format!("{} obeys-commands", workload.pid());
-    tmux.wait("the workload alone, with all of its figures and its command", |screen| {
+    tmux.wait("the workload alone, with all of its figures and its cgroup", |screen| {
         let row = screen.lines().find(|line| line.trim_start().starts_with(&begins));
         let known = row.is_some_and(|row| !row.contains('…'));
-        known && screen.contains("1 of ") && screen.contains("command ")
+        known && screen.contains("1 of ") && screen.contains("cgroup /")
     });
     for (width, height) in [(40, 10), (200, 50), (80, 24)] {
         tmux.run(&["resize-window", "-x", &width.to_string(), "-y", &height.to_string()]);
@@ -241,7 +241,9 @@ fn a_process_is_captured_and_let_go() {
     for _ in 0..3 {
         hold(&mut workload);
     }
-    tmux.wait("the stack", |screen| screen.contains("HEAP BY STACK") && screen.contains(" ← main"));
+    tmux.wait("the stack", |screen| {
+        screen.contains("HEAP BY STACK") && screen.contains("hold_block ←")
+    });
     tmux.wait("all that is held", |screen| screen.contains("2.9M"));
     tmux.keys(&["Enter"]);
     tmux.wait("its frames", |screen| screen.contains("obeys-commands.c:"));
@@ -272,7 +274,7 @@ fn a_process_that_ends_leaves_its_report() {
     tmux.wait("the stack", |screen| screen.contains("HEAP BY STACK"));
     workload.finish();
     tmux.wait("its end", |screen| {
-        screen.contains("the process has ended") && screen.contains(" ← main")
+        screen.contains("the process has ended") && screen.contains("hold_block ←")
     });
     tmux.keys(&["q"]);
     tmux.check_restored();
