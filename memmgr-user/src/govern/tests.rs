@@ -183,7 +183,7 @@ fn without_a_budget_nothing_is_touched() {
 fn the_interval_follows_what_events_cost() {
     // Large blocks: nearly each of them is an event, whatever the interval up to their size.
     let large = Program { own: 2e5, size: 1e6, ..BUSY };
-    let mut run = Run::new(Budget::Percent(3.0), 0, false);
+    let mut run = Run::new(Budget::Percent(2.4), 0, false);
     run.seconds(large, 10.0);
     let settled = run.seconds(large, 10.0);
     assert!(
