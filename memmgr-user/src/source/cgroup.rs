@@ -18,7 +18,7 @@ use crate::{report::Cgroup, units::Pid};
 
 /// v1 says "no limit" with the largest number of pages in bytes, which depends on the page size and is
 /// always above this; no host has as much memory.
-const V1_UNLIMITED: u64 = 1 << 62;
+pub(super) const V1_UNLIMITED: u64 = 1 << 62;
 
 /// The cgroup that a process's memory is charged to, found once and then read as often as needed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    cgroup::{MemoryCgroup, number},
-    cgroup_path::{Hierarchy, Version},
+    cgroup::{MemoryCgroup, V1_UNLIMITED, number},
+    cgroup_path::{Hierarchy, Version, display},
     processes::Processes,
     roots::Roots,
     text,
@@ -16,9 +16,6 @@ use crate::{
     stat::cgroup::{CgroupStat, Group, Member},
     units::Pid,
 };
-
-/// v1 says "no limit" with a number that no host has.
-const V1_UNLIMITED: u64 = 1 << 62;
 
 /// There is no such cgroup.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +30,7 @@ pub struct NoCgroup(pub String);
 /// # Errors
 /// When there is none of that name that accounts memory.
 pub fn read_cgroup_stat(roots: &Roots, name: &Path) -> Result<CgroupStat, NoCgroup> {
-    let group = MemoryCgroup::named(roots, name).ok_or_else(|| {
-        NoCgroup(String::from_utf8_lossy(name.as_os_str().as_encoded_bytes()).into_owned())
-    })?;
+    let group = MemoryCgroup::named(roots, name).ok_or_else(|| NoCgroup(display(name)))?;
     let cgroup = group.read();
     let (peak, limit) = match group.version {
         Version::V1 => ("memory.max_usage_in_bytes", "memory.limit_in_bytes"),
@@ -80,7 +75,7 @@ pub fn read_cgroup_stat(roots: &Roots, name: &Path) -> Result<CgroupStat, NoCgro
 /// A group at a moment, as `top`, `watch` and `serve` see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupRow {
-    /// Its path, `/` for the root. Hostile.
+    /// Its path as in `/proc/PID/cgroup`, `/` for the root. Hostile.
     pub path: String,
     /// Usage, page cache included.
     pub usage_bytes: u64,
@@ -93,7 +88,7 @@ pub struct GroupRow {
 /// All groups that account memory.
 #[derive(Clone, Debug)]
 pub struct Groups {
-    top: Option<(Version, PathBuf)>,
+    hierarchy: Option<(Version, Hierarchy)>,
 }
 
 impl Groups {
@@ -104,24 +99,24 @@ impl Groups {
 
     /// Finds the hierarchy that accounts memory.
     pub fn find(roots: &Roots) -> Self {
-        let top = |version| {
-            let mut tops = Hierarchy::find_all(roots, version)
-                .into_iter()
-                .map(|hierarchy| hierarchy.top().to_owned());
+        let hierarchy = |version| {
+            let mut all = Hierarchy::find_all(roots, version).into_iter();
             // On a hybrid host v2 is there too, and accounts no memory.
-            tops.find(|top| top.join("memory.stat").exists() || has_memory(top))
-                .map(|top| (version, top))
+            all.find(|hierarchy| {
+                hierarchy.top().join("memory.stat").exists() || has_memory(hierarchy.top())
+            })
+            .map(|hierarchy| (version, hierarchy))
         };
-        Groups { top: top(Version::V1).or_else(|| top(Version::V2)) }
+        Groups { hierarchy: hierarchy(Version::V1).or_else(|| hierarchy(Version::V2)) }
     }
 
     /// Every group now, each after the one it is in. One that is removed meanwhile is left out.
     pub fn read(&self) -> Vec<GroupRow> {
-        let Some((version, top)) = &self.top else { return Vec::new() };
+        let Some((version, hierarchy)) = &self.hierarchy else { return Vec::new() };
         let mut rows = Vec::new();
-        let mut todo = vec![(top.clone(), 0)];
+        let mut todo = vec![(hierarchy.top().to_owned(), 0)];
         while let Some((directory, depth)) = todo.pop() {
-            rows.extend(row(*version, top, &directory));
+            rows.extend(row(*version, hierarchy, &directory));
             if depth < Self::DEEPEST && rows.len() + todo.len() < Self::MOST {
                 let first = todo.len();
                 todo.extend(below(&directory).map(|directory| (directory, depth + 1)));
@@ -139,15 +134,14 @@ fn has_memory(top: &Path) -> bool {
 }
 
 /// The figures of a group; absent for v2's root, which has none, and for a group without the controller.
-fn row(version: Version, top: &Path, directory: &Path) -> Option<GroupRow> {
+fn row(version: Version, hierarchy: &Hierarchy, directory: &Path) -> Option<GroupRow> {
     let (usage, limit, events) = match version {
         Version::V1 => ("memory.usage_in_bytes", "memory.limit_in_bytes", "memory.oom_control"),
         Version::V2 => ("memory.current", "memory.max", "memory.events"),
     };
-    let below = directory.strip_prefix(top).ok()?;
     let events = fs::read_to_string(directory.join(events)).unwrap_or_default();
     Some(GroupRow {
-        path: format!("/{}", String::from_utf8_lossy(below.as_os_str().as_encoded_bytes())),
+        path: display(&hierarchy.cgroup(directory)?),
         usage_bytes: number(&directory.join(usage))?,
         limit_bytes: number(&directory.join(limit)).filter(|limit| *limit < V1_UNLIMITED),
         oom_kills: events
@@ -294,6 +288,25 @@ mod tests {
             ]
         );
         assert!(Groups::find(&FakeTree::new(&[]).roots()).read().is_empty());
+    }
+
+    #[test]
+    fn groups_of_a_container_are_found_by_the_paths_that_are_listed() {
+        let tree = FakeTree::new(&[
+            (
+                "proc/self/mountinfo",
+                "35 31 0:32 /docker/x /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
+            ),
+            ("cgroup/memory/memory.stat", "total_rss 1\n"),
+            ("cgroup/memory/memory.usage_in_bytes", "20\n"),
+            ("cgroup/memory/y/memory.stat", "total_rss 1\n"),
+            ("cgroup/memory/y/memory.usage_in_bytes", "10\n"),
+        ]);
+        let paths: Vec<String> =
+            Groups::find(&tree.roots()).read().into_iter().map(|group| group.path).collect();
+        assert_eq!(paths, ["/docker/x", "/docker/x/y"]);
+        let stat = read_cgroup_stat(&tree.roots(), Path::new(&paths[1])).unwrap();
+        assert_eq!((stat.cgroup.path, stat.cgroup.usage_bytes), (paths[1].clone(), Some(10)));
     }
 
     #[test]

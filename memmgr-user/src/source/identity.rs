@@ -11,9 +11,6 @@ use super::{
 };
 use crate::units::Pid;
 
-/// `PF_KTHREAD` of the kernel's `include/linux/sched.h`.
-const KERNEL_THREAD: u64 = 0x0020_0000;
-
 /// A process, apart from its memory. Names are as the kernel has them and hostile.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
@@ -138,7 +135,7 @@ pub fn identity(dir: &ProcessDir) -> Result<Identity, ProcessError> {
         start_time_ticks: stat.start_ticks,
         start_time_s: stat.start_ticks as f64 / procfs::ticks_per_second() as f64,
         state: State::from_letter(stat.state),
-        kernel_thread: stat.flags & KERNEL_THREAD != 0,
+        kernel_thread: stat.is_kernel_thread(),
         threads: stat.threads,
         container_id: cgroups.iter().find_map(|membership| container_id(&membership.path)),
         cgroups,

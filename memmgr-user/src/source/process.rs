@@ -157,6 +157,11 @@ pub(super) struct Stat {
 }
 
 impl Stat {
+    /// Whether it is a thread of the kernel: `PF_KTHREAD` of `include/linux/sched.h`.
+    pub(super) fn is_kernel_thread(&self) -> bool {
+        self.flags & 0x0020_0000 != 0
+    }
+
     pub(super) fn read(dir: &ProcessDir) -> Result<Self, ProcessError> {
         let content = dir.read("stat")?;
         Self::parse(&content).ok_or_else(|| {

@@ -16,9 +16,6 @@ use super::{
 };
 use crate::units::Pid;
 
-/// `PF_KTHREAD` of the kernel's `include/linux/sched.h`.
-const KERNEL_THREAD: u64 = 0x0020_0000;
-
 /// A process at a moment, from `/proc/PID/stat`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -117,7 +114,7 @@ impl Processes {
             minor_faults: stat.minor_faults,
             major_faults: stat.major_faults,
         };
-        Ok((stat.flags & KERNEL_THREAD == 0).then_some(row))
+        Ok((!stat.is_kernel_thread()).then_some(row))
     }
 
     /// The resident, proportional and unique set of a process, for which the kernel walks its page tables. Absent for a
