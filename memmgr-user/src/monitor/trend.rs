@@ -55,22 +55,19 @@ impl<K: Hash + Eq> Trends<K> {
         if series.len() < 3 {
             return None;
         }
-        let times: Vec<f64> = self
-            .times
-            .range(self.times.len() - series.len()..)
-            .map(Duration::as_secs_f64)
-            .collect();
-        if times.last()? - times.first()? < 1.0 {
+        let times =
+            || self.times.range(self.times.len() - series.len()..).map(Duration::as_secs_f64);
+        if times().next_back()? - times().next()? < 1.0 {
             return None;
         }
-        let n = times.len() as f64;
-        let mean_time = times.iter().sum::<f64>() / n;
+        let n = series.len() as f64;
+        let mean_time = times().sum::<f64>() / n;
         // Around the first figure: sums of squares of whole figures would lose their last digits.
         let first = *series.front()? as f64;
         let offsets = || series.iter().map(|figure| *figure as f64 - first);
         let mean = offsets().sum::<f64>() / n;
         let (mut products, mut squares) = (0.0, 0.0);
-        for (time, offset) in times.iter().zip(offsets()) {
+        for (time, offset) in times().zip(offsets()) {
             products += (time - mean_time) * (offset - mean);
             squares += (time - mean_time) * (time - mean_time);
         }
