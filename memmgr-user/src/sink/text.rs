@@ -3,6 +3,7 @@
 
 mod context;
 pub(super) mod diff;
+mod figures;
 mod page;
 pub(super) mod past;
 mod shares;

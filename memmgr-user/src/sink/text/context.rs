@@ -1,5 +1,6 @@
 //! What stands around the stacks: resident memory, probes, gaps, cgroup and host.
 
+use super::figures::{counters, of_limit, stalled, swap};
 use super::page::{Columns, Page, Style};
 use crate::report::{Pressure, Report};
 use crate::sink::words;
@@ -141,23 +142,9 @@ pub(super) fn surroundings(page: &mut Page, report: &Report) {
     if let Some(cgroup) = &report.cgroup {
         page.heading(format!("Memory cgroup ({})", cgroup.version));
         page.field("path", cgroup.path.as_str());
-        let usage = cgroup.usage_bytes.map_or("unknown".to_owned(), human_bytes);
-        let limit = match (cgroup.limit_bytes, cgroup.usage_bytes) {
-            (Some(limit), Some(usage)) => {
-                format!("of {} ({})", human_bytes(limit), words::share(usage, limit))
-            }
-            (Some(limit), None) => format!("of {}", human_bytes(limit)),
-            (None, _) => "without a limit".to_owned(),
-        };
-        page.field("usage", format!("{usage} {limit}"));
-        let events: Vec<String> = cgroup
-            .events
-            .iter()
-            .filter(|(_, count)| **count > 0)
-            .map(|(name, count)| format!("{name} {}", words::count(*count)))
-            .collect();
-        if !events.is_empty() {
-            page.styled_field("events", Style::Warn, events.join(", "));
+        page.field("usage", of_limit(cgroup.usage_bytes, cgroup.limit_bytes));
+        if let Some(events) = counters(&cgroup.events) {
+            page.styled_field("events", Style::Warn, events);
         }
         pressure(page, cgroup.pressure.as_ref());
     }
@@ -175,22 +162,15 @@ pub(super) fn surroundings(page: &mut Page, report: &Report) {
                 human_bytes(host.total_bytes)
             ),
         );
-        if host.swap_total_bytes > 0 {
-            let used = host.swap_total_bytes.saturating_sub(host.swap_free_bytes);
-            page.field(
-                "swap",
-                format!("{} used of {}", human_bytes(used), human_bytes(host.swap_total_bytes)),
-            );
+        if let Some(swap) = swap(host) {
+            page.field("swap", swap);
         }
         pressure(page, host.pressure.as_ref());
     }
 }
 
-/// Shares of the last 10 s, 60 s and 300 s in which tasks waited for memory.
 fn pressure(page: &mut Page, pressure: Option<&Pressure>) {
-    let Some(pressure) = pressure else { return };
-    let shares = [("some", &pressure.some), ("all", &pressure.full)].map(|(who, line)| {
-        format!("{who} tasks {:.1}/{:.1}/{:.1}%", line.avg10, line.avg60, line.avg300)
-    });
-    page.field("stalled", format!("{} of the last 10 s/60 s/5 min", shares.join(", ")));
+    if let Some(pressure) = pressure {
+        page.field("stalled", stalled(pressure));
+    }
 }

@@ -5,6 +5,7 @@ mod host;
 mod process;
 
 use super::{
+    figures::{counters, of_limit, stalled, swap},
     page::{Columns, Page, Style},
     words,
 };
@@ -80,14 +81,7 @@ fn pressure(page: &mut Page, pressure: Option<&Pressure>) {
                 worst if worst >= 1.0 => Style::Warn,
                 _ => Style::Plain,
             };
-            let shares = [("some", &pressure.some), ("all", &pressure.full)].map(|(who, line)| {
-                format!("{who} tasks {:.1}/{:.1}/{:.1}%", line.avg10, line.avg60, line.avg300)
-            });
-            page.styled_field(
-                "stalled",
-                style,
-                format!("{} of the last 10 s/60 s/5 min", shares.join(", ")),
-            );
+            page.styled_field("stalled", style, stalled(pressure));
         }
         None => page.styled_field(
             "stalled",
@@ -100,21 +94,6 @@ fn pressure(page: &mut Page, pressure: Option<&Pressure>) {
 /// Bytes where they are known.
 fn bytes(bytes: Option<u64>) -> String {
     bytes.map_or_else(|| "-".to_owned(), human_bytes)
-}
-
-/// What is in use of a limit: `1.0 GiB of 4.0 GiB (25.0%)`.
-fn of_limit(usage: Option<u64>, limit: Option<u64>) -> String {
-    match (usage, limit) {
-        (Some(usage), Some(limit)) => format!(
-            "{} of {} ({})",
-            human_bytes(usage),
-            human_bytes(limit),
-            words::share(usage, limit)
-        ),
-        (None, Some(limit)) => format!("unknown, of {}", human_bytes(limit)),
-        (Some(usage), None) => format!("{}, without a limit", human_bytes(usage)),
-        (None, None) => "unknown".to_owned(),
-    }
 }
 
 #[cfg(test)]

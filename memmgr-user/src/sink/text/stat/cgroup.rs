@@ -1,6 +1,6 @@
 //! A cgroup.
 
-use super::{Page, Style, bytes, of_limit, pressure, sum, table, words};
+use super::{Page, Style, bytes, counters, of_limit, pressure, sum, table, words};
 use crate::{
     stat::cgroup::{CgroupStat, Meaning},
     units::human_bytes,
@@ -20,16 +20,9 @@ pub(super) fn cgroup(page: &mut Page, stat: &CgroupStat, top: usize) {
         page.field("swap", of_limit(stat.swap_bytes, stat.swap_limit_bytes));
     }
     pressure(page, cgroup.pressure.as_ref());
-    let events: Vec<String> = cgroup
-        .events
-        .iter()
-        .filter(|(name, count)| **count > 0 && *name != "oom_kill_disable")
-        .map(|(name, count)| format!("{name} {}", words::count(*count)))
-        .collect();
-    if events.is_empty() {
-        page.styled_field("events", Style::Dim, "none");
-    } else {
-        page.styled_field("events", Style::Warn, events.join(", "));
+    match counters(&cgroup.events) {
+        None => page.styled_field("events", Style::Dim, "none"),
+        Some(events) => page.styled_field("events", Style::Warn, events),
     }
     if !stat.lines.is_empty() {
         page.heading(format!("Where its {} are", bytes(cgroup.usage_bytes)));

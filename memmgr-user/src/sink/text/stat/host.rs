@@ -1,6 +1,6 @@
 //! The host.
 
-use super::{Page, Style, pressure, sum, table, words};
+use super::{Page, Style, counters, pressure, sum, swap, table, words};
 use crate::{
     stat::{fragmentation::Zone, host::HostStat},
     units::human_bytes,
@@ -26,12 +26,9 @@ pub(super) fn host(page: &mut Page, host: &HostStat) {
             words::share(available, memory.total_bytes)
         ),
     );
-    match memory.swap_total_bytes {
-        0 => page.styled_field("swap", Style::Dim, "none"),
-        total => {
-            let used = total.saturating_sub(memory.swap_free_bytes);
-            page.field("swap", format!("{} used of {}", human_bytes(used), human_bytes(total)));
-        }
+    match swap(memory) {
+        None => page.styled_field("swap", Style::Dim, "none"),
+        Some(swap) => page.field("swap", swap),
     }
     if let Some(zswap) = host.zswap.as_ref().filter(|zswap| zswap.stored_bytes > 0) {
         page.field(
@@ -70,15 +67,9 @@ pub(super) fn host(page: &mut Page, host: &HostStat) {
     page.heading(format!("Where the {} are", human_bytes(memory.total_bytes)));
     sum(page, &host.lines);
     zones(page, &host.zones);
-    let events: Vec<String> = host
-        .events
-        .iter()
-        .filter(|(_, count)| **count > 0)
-        .map(|(name, count)| format!("{name} {}", words::count(*count)))
-        .collect();
-    if !events.is_empty() {
+    if let Some(events) = counters(&host.events) {
         page.heading("Since boot");
-        page.paragraph(2, Style::Plain, events.join(", "));
+        page.paragraph(2, Style::Plain, events);
     }
 }
 
