@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{process::Command, sync::Semaphore, time::timeout};
 
 use super::alert::{Alert, Captured};
@@ -31,6 +32,7 @@ const CAPTURE_SLACK: Duration = Duration::from_mins(1);
 pub struct Actions {
     directory: PathBuf,
     memmgr: PathBuf,
+    command_time: Duration,
     commands: Arc<Semaphore>,
     webhooks: Arc<Semaphore>,
     captures: Arc<Semaphore>,
@@ -42,6 +44,7 @@ impl Actions {
         Actions {
             directory: directory.to_owned(),
             memmgr: memmgr.to_owned(),
+            command_time: COMMAND_TIME,
             commands: Arc::new(Semaphore::new(MOST_COMMANDS)),
             webhooks: Arc::new(Semaphore::new(MOST_WEBHOOKS)),
             captures: Arc::new(Semaphore::new(MOST_CAPTURES)),
@@ -57,16 +60,23 @@ impl Actions {
             .envs(alert.environment())
             .stdin(Stdio::null())
             .stdout(std::io::stderr())
-            .kill_on_drop(true)
+            .process_group(0)
             .spawn();
         let mut child = child.map_err(|error| format!("the command cannot be started: {error}"))?;
-        match timeout(COMMAND_TIME, child.wait()).await {
-            Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(format!("the command failed: {status}")),
-            Ok(Err(error)) => Err(format!("the command cannot be waited for: {error}")),
+        let mut group = Group(child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())));
+        match timeout(self.command_time, child.wait()).await {
+            Ok(waited) => {
+                // It has ended by itself; what it left behind on purpose goes on.
+                group.0 = None;
+                match waited {
+                    Ok(status) if status.success() => Ok(()),
+                    Ok(status) => Err(format!("the command failed: {status}")),
+                    Err(error) => Err(format!("the command cannot be waited for: {error}")),
+                }
+            }
             Err(_) => Err(format!(
-                "the command took more than {} s and was ended",
-                COMMAND_TIME.as_secs()
+                "the command took more than {} and was ended",
+                humantime::format_duration(self.command_time)
             )),
         }
     }
@@ -149,8 +159,71 @@ fn post(address: &str, json: &[u8]) -> Result<(), String> {
     answer.map(drop).map_err(|error| error.to_string())
 }
 
+/// A shell and what it has started. Unless it has ended by then, all of it ends with this.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // It may have ended this very moment.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
 /// The verdict of a report.
 fn verdict(json: &Path) -> anyhow::Result<String> {
     let report: Report = serde_json::from_slice(&std::fs::read(json)?)?;
     Ok(verdict_line(&report).trim_end_matches('.').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::{
+        alert::{SCHEMA, Status, Subject},
+        config::Severity,
+        reading::Key,
+    };
+
+    fn run(command: &str, time: Duration) -> Result<(), String> {
+        let mut actions = Actions::new(Path::new("."), Path::new("memmgr"));
+        actions.command_time = time;
+        let alert = Alert {
+            schema: SCHEMA,
+            at: String::new(),
+            state: Status::Raised,
+            rule: "it's \"quoted\"".to_owned(),
+            severity: Severity::Info,
+            subject: Subject::new(&Key::Host, "host"),
+            what: String::new(),
+            value: None,
+            untold: 0,
+            capture: None,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(actions.command(command, &alert))
+    }
+
+    #[test]
+    fn commands_say_how_they_ended() {
+        let long = Duration::from_mins(1);
+        assert_eq!(run("test \"$MEMMGR_RULE\" = \"it's \\\"quoted\\\"\"", long), Ok(()));
+        assert_eq!(run("exit 3", long), Err("the command failed: exit status: 3".to_owned()));
+    }
+
+    #[test]
+    fn a_command_that_takes_too_long_is_ended_with_all_that_it_started() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("pid");
+        let command = format!("sleep 1000 & echo $! > {}; wait", file.display());
+        let error = run(&command, Duration::from_secs(2)).unwrap_err();
+        assert!(error.contains("took more than 2s"), "{error}");
+        let pid = std::fs::read_to_string(file).unwrap();
+        let state = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+        // Nobody may be there to wait for it: then it stays a zombie.
+        while state().is_ok_and(|stat| !stat.contains(") Z ")) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
 }

@@ -11,7 +11,7 @@ use super::{
     alert::{Alert, SCHEMA, Status, Subject},
     config::Watched,
     kernel_log::Kill,
-    reading::{Growth, Key, Reading, readings},
+    reading::{Growth, Key, Reading, has_subject, readings},
     rule::{self, Condition},
     state::{Change, State},
 };
@@ -78,6 +78,20 @@ impl Engine {
     /// A rule.
     pub fn rule(&self, number: usize) -> &Watched {
         &self.rules[number].watched
+    }
+
+    /// Whether anything is known of the host.
+    pub fn has_looked(&self) -> bool {
+        self.last.is_some()
+    }
+
+    /// The rules that nothing in a look is the subject of: a name may be misspelt.
+    pub fn without_subject(&self, look: &Look) -> Vec<String> {
+        let rules = self.rules.iter().map(|standing| &standing.watched);
+        rules
+            .filter(|watched| !has_subject(&watched.when, look))
+            .map(|watched| watched.name.clone())
+            .collect()
     }
 
     /// Takes a look, and says what is new.
@@ -347,6 +361,17 @@ mod tests {
             .map(|raised| raised.alert.untold)
             .collect();
         assert_eq!(raised, [980]);
+    }
+
+    #[test]
+    fn rules_about_nothing_are_known() {
+        let engine = engine(
+            "[[rule]]\nname = \"there\"\nwhen = \"process:p7 rss > 1GiB\"\n\
+             [[rule]]\nname = \"misspelt\"\nwhen = \"process:q* rss > 1GiB\"\n\
+             [[rule]]\nname = \"gone\"\nwhen = \"pid:9 grows > 1GiB/s\"\n\
+             [[rule]]\nname = \"host\"\nwhen = \"host oom_kill\"\n",
+        );
+        assert_eq!(engine.without_subject(&look(0, 0, &[(7, 1)])), ["misspelt", "gone"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod kernel_log;
 mod pattern;
 mod pressure;
 pub mod reading;
+mod records;
 pub mod rule;
 mod run;
 pub mod state;

@@ -133,6 +133,24 @@ impl Growth {
     }
 }
 
+/// Whether anything is there that a rule is about, with the limit that it needs.
+pub fn has_subject(rule: &Rule, look: &Look) -> bool {
+    let of_a_limit = matches!(
+        rule.condition,
+        Condition::Full { .. } | Condition::Level { threshold: Threshold::Percent(_), .. }
+    );
+    match &rule.subject {
+        Subject::Host => true,
+        Subject::Cgroup(pattern) => look.groups.iter().any(|group| {
+            pattern.matches(&group.path) && (!of_a_limit || group.limit_bytes.is_some())
+        }),
+        Subject::Process(pattern) => {
+            look.processes.rows.iter().any(|row| pattern.matches(&row.comm))
+        }
+        Subject::Pid(pid) => look.processes.rows.iter().any(|row| row.pid == *pid),
+    }
+}
+
 /// Reads what a rule is about.
 pub fn readings(rule: &Rule, look: &Look, growth: &Growth) -> Vec<Reading> {
     match &rule.subject {
@@ -429,6 +447,22 @@ mod tests {
         check("host oom_kill", 4, &[("host", one, true, false)]);
         check("host oom_kill", 5, &[("host", none, false, true)]);
         check("cgroup:* oom_kill", 4, &[("/web", one, true, false)]);
+    }
+
+    #[test]
+    fn subjects_are_there_or_not() {
+        let check = |rule: &str, limit_bytes: Option<u64>, expected: bool| {
+            let mut look = look(0);
+            look.groups[0].limit_bytes = limit_bytes;
+            assert_eq!(has_subject(&rule.parse().unwrap(), &look), expected, "{rule}");
+        };
+        check("cgroup:/w* usage > 1GiB", None, true);
+        check("cgroup:/w* usage > 90%", None, false);
+        check("cgroup:/w* full within 1m", None, false);
+        check("cgroup:/w* full within 1m", Some(1), true);
+        check("cgroup:/x usage > 1GiB", Some(1), false);
+        check("process:server rss > 90%", None, true);
+        check("process:serve rss > 90%", None, false);
     }
 
     #[test]

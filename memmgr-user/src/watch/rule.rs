@@ -263,7 +263,7 @@ fn condition(subject: &Subject, words: &mut Words) -> Result<Condition, String> 
             words.expect("within")?;
             Ok(Condition::Full { within: time(words.take("a time")?)? })
         }
-        ("pressure.some" | "pressure.full", Subject::Host | Subject::Cgroup(_)) => {
+        ("pressure.some" | "pressure.full", Subject::Host) => {
             words.expect(">")?;
             let text = words.take("a share of time")?;
             let Threshold::Percent(percent) = level(text)? else {
@@ -286,7 +286,7 @@ fn known(subject: &Subject) -> &'static str {
         Subject::Host => {
             "available, used, swap, grows, full, pressure.some, pressure.full and oom_kill"
         }
-        Subject::Cgroup(_) => "usage, grows, full, pressure.some, pressure.full and oom_kill",
+        Subject::Cgroup(_) => "usage, grows, full and oom_kill",
         Subject::Process(_) | Subject::Pid(_) => "rss and grows",
     }
 }
@@ -444,6 +444,7 @@ mod tests {
             ("pid:x rss > 1", "is no process number"),
             ("host", "what has to be so is missing"),
             ("host rss > 5MiB", "\"rss\" is not known of host; available, used,"),
+            ("cgroup:/a pressure.some > 5% in 2s", "usage, grows, full and oom_kill are"),
             ("process:a usage > 5MiB", "rss and grows are"),
             ("host used = 5%", "\"=\" stands where `<` or `>` has to be"),
             ("host used >", "a threshold is missing"),

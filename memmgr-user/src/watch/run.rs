@@ -21,12 +21,12 @@ use super::{
     history::{History, HistoryError},
     kernel_log::{KernelLog, Kill},
     pressure::Trigger,
+    records::Records,
     rule::{Condition, Subject},
 };
 use crate::{
     escape::Safe,
     monitor::{Monitor, MonitorError},
-    output::Output,
     source::{
         cgroup_tree::{Groups, read_cgroup_stat},
         host::oom_kills,
@@ -88,6 +88,7 @@ pub async fn run(
     });
     let groups = Groups::find(monitor.roots());
     let actions = Actions::new(&config.directory, memmgr);
+    let mut records = Records::new(config.directory);
     let mut looks = interval(config.interval);
     looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut kill_looks = interval(KILLS_EVERY);
@@ -103,18 +104,39 @@ pub async fn run(
             _ = kill_looks.tick(), if kills => Wake::Kills,
         };
         let raised = match wake {
-            Wake::Look => {
-                let look = monitor.look()?;
-                flight.take(&look);
-                if let Some(Err(error)) = history.as_mut().map(|history| history.look(&look)) {
+            Wake::Look => match monitor.look() {
+                Ok(look) => {
+                    flight.take(&look);
+                    if let Some(Err(error)) = history.as_mut().map(|history| history.look(&look)) {
+                        let _ = news.send(Wake::Complaint(error.to_string()));
+                    }
+                    if !engine.has_looked() {
+                        for rule in engine.without_subject(&look) {
+                            let text = format!("{rule}: nothing is there now that it is about");
+                            let _ = news.send(Wake::Complaint(text));
+                        }
+                    }
+                    engine.look(look)
+                }
+                // Out of descriptors, perhaps: the next look may succeed.
+                Err(error) if engine.has_looked() => {
                     let _ = news.send(Wake::Complaint(error.to_string()));
+                    Vec::new()
                 }
-                engine.look(look)
-            }
+                Err(error) => return Err(error.into()),
+            },
             Wake::Killed(kill) => {
-                if let Err(error) = keep(&flight, &kill, &config.directory) {
-                    let _ = news.send(Wake::Complaint(format!("{error:#}")));
-                }
+                let kept = records.keep(&flight, &kill, Instant::now());
+                let _ = match kept.map(|path| path.map(|path| path.display().to_string())) {
+                    Ok(None) => Ok(()),
+                    Ok(Some(path)) => news.send(Wake::Complaint(format!(
+                        "the kernel killed {} ({}): the last minute is in {path}",
+                        kill.comm, kill.pid
+                    ))),
+                    Err(error) => news.send(Wake::Complaint(format!(
+                        "what was seen before a kill cannot be written: {error:#}"
+                    ))),
+                };
                 engine.killed(&kill, monitor.elapsed())
             }
             Wake::Kills => {
@@ -160,20 +182,6 @@ fn listen(news: &mpsc::UnboundedSender<Wake>) -> bool {
         let _ = news.send(Wake::Complaint("the kernel's log cannot be read any more".to_owned()));
     });
     true
-}
-
-/// Writes what was seen before a kill.
-fn keep(flight: &Flight, kill: &Kill, directory: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(directory)?;
-    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let path = directory.join(format!("memmgr-oom-{}-{}.json", now.replace(':', ""), kill.pid));
-    Output::open(&path, false)?.commit(&flight.record(kill)?)?;
-    eprintln!(
-        "memmgr: the kernel killed {}: the last minute is in {}",
-        Safe::text(&kill.comm),
-        path.display()
-    );
-    Ok(())
 }
 
 /// Waits for each trigger in a task of its own. Where the kernel allows none the figures are looked at.

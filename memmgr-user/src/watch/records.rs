@@ -1,0 +1,87 @@
+//! Records of kills on disk, so many and no more: a process that is started and killed again and again fills no disk.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant, SystemTime},
+};
+
+use humantime::format_rfc3339_seconds;
+
+use super::{flight::Flight, kernel_log::Kill};
+use crate::output::Output;
+
+/// A record holds the minute before it: another one sooner would hold the same again.
+const EVERY: Duration = Duration::from_mins(1);
+/// Records of one watch.
+const MOST: u32 = 100;
+
+/// Writes records.
+#[derive(Debug)]
+pub struct Records {
+    directory: PathBuf,
+    last: Option<Instant>,
+    written: u32,
+}
+
+impl Records {
+    /// Into this directory, which is made if it is not there.
+    pub fn new(directory: PathBuf) -> Self {
+        Records { directory, last: None, written: 0 }
+    }
+
+    /// Writes what was seen before a kill; nothing where the last record has it, or there are enough.
+    ///
+    /// # Errors
+    /// When it cannot be written. Nothing is left of it then, and the next kill may be written.
+    pub fn keep(
+        &mut self,
+        flight: &Flight,
+        kill: &Kill,
+        now: Instant,
+    ) -> anyhow::Result<Option<PathBuf>> {
+        let is_known = self.last.is_some_and(|last| now.saturating_duration_since(last) < EVERY);
+        if is_known || self.written >= MOST {
+            return Ok(None);
+        }
+        std::fs::create_dir_all(&self.directory)?;
+        let time = format_rfc3339_seconds(SystemTime::now()).to_string().replace(':', "");
+        let path = self.directory.join(format!("memmgr-oom-{time}-{}.json", kill.pid));
+        Output::open(&path, false)?.commit(&flight.record(kill)?)?;
+        self.last = Some(now);
+        self.written += 1;
+        Ok(Some(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_a_minute_and_a_hundred_in_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut records = Records::new(directory.path().join("new"));
+        let (flight, begin) = (Flight::default(), Instant::now());
+        let mut keep = |second: u64, pid: u32| {
+            let kill = Kill { pid, ..Kill::default() };
+            let path = records.keep(&flight, &kill, begin + Duration::from_secs(second));
+            path.unwrap().is_some_and(|path| path.exists())
+        };
+        let kept: Vec<bool> = [0, 1, 59, 60, 61].map(|second| keep(second, second as u32)).to_vec();
+        assert_eq!(kept, [true, false, false, true, false]);
+        let more = (0..200).filter(|n| keep(1000 + 60 * n, 1000 + *n as u32)).count();
+        assert_eq!(more, 98);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_tried_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("taken");
+        std::fs::write(&place, "").unwrap();
+        let mut records = Records::new(place.clone());
+        let (flight, kill, now) = (Flight::default(), Kill::default(), Instant::now());
+        assert!(records.keep(&flight, &kill, now).is_err());
+        std::fs::remove_file(&place).unwrap();
+        assert!(records.keep(&flight, &kill, now).unwrap().is_some());
+    }
+}
