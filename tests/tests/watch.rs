@@ -50,10 +50,15 @@ impl Watch {
         serde_json::from_str(&line).expect("JSON of memmgr.alert/1")
     }
 
-    /// Ends it as a person does, and expects that it says nothing more.
-    fn end(mut self) {
+    /// What Ctrl-C does.
+    fn interrupt(&self) {
         let pid = Pid::from_raw(self.child.id() as i32).expect("a process");
         kill_process(pid, Signal::INT).expect("it is there");
+    }
+
+    /// Ends it as a person does, and expects that it says nothing more.
+    fn end(mut self) {
+        self.interrupt();
         assert_eq!(self.child.wait().expect("it ends").code(), Some(0));
         assert_eq!(self.alerts.rest(), Vec::<String>::new());
     }
@@ -203,6 +208,68 @@ fn pressure_is_told_within_a_second() {
     fs::remove_file(&file).expect("the file");
 }
 
+#[test]
+fn the_end_of_a_watch_does_not_lose_a_capture() {
+    if !require_root() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut target = workload();
+    // A tenth of what the other test waits for.
+    tell(&mut target, "leak 1 120");
+    // Both rules are about one process: one capture is enough.
+    let rules = [64, 32].map(|kib| format!("pid:{} grows > {kib}KiB/s", target.pid()));
+    let mut watch = Watch::start(
+        directory.path(),
+        &["--when", &rules[0], "--when", &rules[1], "--capture", "10m"],
+    );
+    for _ in rules {
+        assert_eq!(watch.alert(Duration::from_secs(20))["state"], "raised");
+    }
+    let failed = watch.alert(SOON);
+    assert_eq!(failed["state"], "failed");
+    assert!(failed["capture"]["said"].as_str().expect("why").contains("captured already"));
+    // Until it is attached.
+    std::thread::sleep(Duration::from_secs(6));
+    watch.interrupt();
+    let captured = watch.alert(Duration::from_secs(20));
+    assert_eq!(captured["state"], "captured", "{captured}");
+    let path = captured["capture"]["json"].as_str().expect("a report");
+    let report: Value =
+        serde_json::from_slice(&fs::read(directory.path().join(path)).expect(path)).expect("JSON");
+    let seconds = report["duration_s"].as_f64().expect("a time");
+    assert!((2.0..30.0).contains(&seconds), "{seconds}");
+    assert_eq!(watch.child.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn alerts_that_cannot_be_written_are_acted_upon() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let output = Command::new(binary())
+        .args(["watch", "--when", "host used > 0.1%", "--interval", "100ms", "-d", "1s"])
+        .args(["--command", "echo $MEMMGR_STATE >> told"])
+        .current_dir(directory.path())
+        .stdout(fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full"))
+        .output()
+        .expect("memmgr runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("could not be written to standard output"), "{said}");
+    assert_eq!(fs::read_to_string(directory.path().join("told")).expect("a file"), "raised\n");
+}
+
+#[test]
+fn what_a_command_is_about_to_do_is_done_before_the_watch_ends() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let watch = Watch::start(
+        directory.path(),
+        &["--when", "host used > 0.1%", "--interval", "100ms", "--command", "sleep 2; touch done"],
+    );
+    watch.alert(SOON);
+    watch.end();
+    assert!(directory.path().join("done").exists());
+}
+
 /// One request: its head and its body.
 fn request(stream: &mut TcpStream) -> (String, Value) {
     let mut text = Vec::new();
@@ -292,10 +359,15 @@ fn rules_are_checked() {
     for (flags, code, words) in [
         (&["--check", "--config", "good.toml"][..], 0, "oom: warning, over host: understood"),
         (&["--check", "--when", "pid:7 rss > 1GiB"], 0, "understood"),
-        (&["--check", "--config", "bad.toml"], 1, "\"oom_kills\" is not known of host"),
-        (&["--check", "--config", "empty.toml"], 1, "there is no rule"),
+        (&["--check", "--config", "bad.toml"], 2, "\"oom_kills\" is not known of host"),
+        (&["--check", "--config", "empty.toml"], 2, "there is no rule"),
         (&["--check", "--config", "no.toml"], 1, "cannot read no.toml"),
         (&["--check", "--when", "host full"], 2, "within is missing"),
+        (
+            &["--check", "--when", "host oom_kill", "--directory", "empty.toml/reports"],
+            1,
+            "cannot be written in empty.toml: give another directory",
+        ),
         (&["--check"], 2, "--when"),
     ] {
         let output = Command::new(binary())

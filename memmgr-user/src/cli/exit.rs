@@ -11,6 +11,8 @@ use memmgr::{
 
 /// The target went away before anything was captured.
 const GONE: u8 = 3;
+/// Flags or rules that cannot be meant: as clap has it.
+const MISUSED: u8 = 2;
 /// The host lacks a permission or a feature.
 const LACKING: u8 = 5;
 
@@ -18,6 +20,11 @@ const LACKING: u8 = 5;
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Lacking(pub String);
+
+/// What stands in a file is as wrong as a wrong flag.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Misused(pub String);
 
 /// The command that memmgr started ended with this code, which is passed on without a word.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +65,8 @@ fn code(error: &anyhow::Error) -> u8 {
     let kernel = |error: &KernelError| if error.is_permission() { LACKING } else { 1 };
     if error.is::<Lacking>() {
         LACKING
+    } else if error.is::<Misused>() {
+        MISUSED
     } else if let Some(error) = error.downcast_ref::<KernelError>() {
         kernel(error)
     } else if let Some(error) = error.downcast_ref::<LaunchError>() {

@@ -7,7 +7,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
+use rustix::fs::{Access, access};
 use tokio::signal::unix::{SignalKind, signal};
 
 use memmgr::{
@@ -24,7 +25,7 @@ use memmgr::{
     },
 };
 
-use super::{args::Watch, render::terminal};
+use super::{args::Watch, exit::Misused, render::terminal};
 
 /// Watches until the end, or checks the rules.
 pub fn watch(flags: &Watch) -> anyhow::Result<()> {
@@ -32,10 +33,14 @@ pub fn watch(flags: &Watch) -> anyhow::Result<()> {
         return history(path, flags);
     }
     let config = config(flags)?;
-    ensure!(
-        !config.rules.is_empty(),
-        "there is no rule in the file: write one, or give it with --when 'host available < 5%'"
-    );
+    if config.rules.is_empty() {
+        let text =
+            "there is no rule in the file: write one, or give it with --when 'host available < 5%'";
+        return Err(Misused(text.to_owned()).into());
+    }
+    if config.writes() {
+        writable(&config.directory)?;
+    }
     if flags.check {
         for rule in &config.rules {
             let text = format!(
@@ -52,16 +57,30 @@ pub fn watch(flags: &Watch) -> anyhow::Result<()> {
     let monitor = Monitor::new(Roots::default())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let write: fn(&mut dyn Write, &Alert) -> io::Result<()> = if flags.json { json } else { line };
-    eprintln!(
+    let begin = format!(
         "memmgr: watching by {} rule{}, every {}; Ctrl-C ends it",
         config.rules.len(),
         if config.rules.len() == 1 { "" } else { "s" },
         humantime::format_duration(config.interval)
     );
+    let ready = || eprintln!("{begin}");
     runtime.block_on(async {
         let ended = ended(flags.duration)?;
-        Ok(run(monitor, config, &memmgr, &mut stdout().lock(), write, ended).await?)
+        Ok(run(monitor, config, &memmgr, &mut stdout().lock(), write, ready, ended).await?)
     })
+}
+
+/// Says now what would be found out when a report is to be written, and the moment is over.
+fn writable(directory: &Path) -> anyhow::Result<()> {
+    // It is made when it is needed: until then what is above it counts.
+    let there = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    let shown = Safe::bytes(there.as_os_str().as_encoded_bytes());
+    let usable = there.is_dir() && access(there, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+    anyhow::ensure!(
+        usable,
+        "reports of captures and records of kills cannot be written in {shown}: give another directory with --directory"
+    );
+    Ok(())
 }
 
 /// Shows what a watch has kept.
@@ -85,7 +104,7 @@ fn config(flags: &Watch) -> anyhow::Result<Config> {
             let shown = Safe::bytes(path.as_os_str().as_encoded_bytes());
             let text = fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
             Config::parse(&text)
-                .map_err(|error| anyhow::anyhow!("{shown} is not understood: {error}"))?
+                .map_err(|error| Misused(format!("{shown} is not understood: {error}")))?
         }
     };
     if let Some(interval) = flags.interval {
@@ -118,21 +137,22 @@ fn json(out: &mut dyn Write, alert: &Alert) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// Until a signal, or for as long as was asked for.
-fn ended(duration: Duration) -> anyhow::Result<impl Future<Output = ()>> {
+/// Until a signal, or for as long as was asked for; after that until a signal.
+fn ended(duration: Duration) -> anyhow::Result<impl AsyncFnMut()> {
     let [mut interrupt, mut terminate] =
         [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
-    Ok(async move {
-        let time = async {
-            match duration {
-                Duration::ZERO => std::future::pending().await,
-                duration => tokio::time::sleep(duration).await,
+    let mut time = (duration > Duration::ZERO).then(|| Box::pin(tokio::time::sleep(duration)));
+    Ok(async move || {
+        let until = async {
+            match &mut time {
+                Some(sleep) => sleep.await,
+                None => std::future::pending().await,
             }
         };
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
-            () = time => {}
+            () = until => time = None,
         }
     })
 }

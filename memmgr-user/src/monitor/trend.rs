@@ -74,6 +74,15 @@ impl<K: Hash + Eq> Trends<K> {
         (squares > 0.0).then(|| products / squares)
     }
 
+    /// By how much a thing grew since the first figure; by all of it where it was not there at first, and by nothing where
+    /// it shrank.
+    pub fn gained(&self, key: &K) -> u64 {
+        let Some(series) = self.series.get(key) else { return 0 };
+        let (Some(first), Some(last)) = (series.front(), series.back()) else { return 0 };
+        let before = if series.len() < self.times.len() { 0 } else { *first };
+        last.saturating_sub(before)
+    }
+
     /// Seconds until a thing that goes on like this reaches a limit; absent where it does not grow.
     pub fn seconds_to(&self, key: &K, limit: u64) -> Option<f64> {
         let rate = self.rate(key).filter(|rate| *rate > 0.0)?;
@@ -132,6 +141,17 @@ mod tests {
             trends.update(Duration::from_secs(second), [("a", second * 2)]);
         }
         assert_eq!(trends.rate(&"a"), Some(2.0));
+    }
+
+    #[test]
+    fn growth_within_the_window() {
+        assert_eq!(trends(60, &[10, 20, 30]).gained(&"a"), 20);
+        assert_eq!(trends(60, &[30, 20]).gained(&"a"), 0);
+        assert_eq!(trends(60, &[30]).gained(&"a"), 0);
+        assert_eq!(trends(1, &[10, 20, 30]).gained(&"a"), 10);
+        let mut trends = trends(60, &[10, 20]);
+        trends.update(Duration::from_secs(2), [("a", 21), ("new", 7)]);
+        assert_eq!((trends.gained(&"a"), trends.gained(&"new"), trends.gained(&"no")), (11, 7, 0));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::{
 };
 
 use axum::http::{
-    HeaderMap, Method, StatusCode, Uri,
-    header::{AUTHORIZATION, HOST},
+    HeaderMap, HeaderValue, Method, StatusCode, Uri,
+    header::{AUTHORIZATION, HOST, ORIGIN},
     uri::Authority,
 };
 use sha2::{Digest as _, Sha256};
@@ -106,8 +106,17 @@ impl Guard {
     }
 }
 
-/// Whether a browser says that a page of another origin asks (Fetch Metadata). Links to here are followed.
+/// Whether a browser says that a page of another origin asks: with Fetch Metadata, or an older one with an `Origin` that
+/// is not where it asks. Links to here are followed.
 fn is_from_elsewhere(headers: &HeaderMap) -> bool {
+    let is_other = |origin: &HeaderValue| {
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        let own = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+        own.zip(host).is_none_or(|((_, own), host)| !own.eq_ignore_ascii_case(host))
+    };
+    if headers.get_all(ORIGIN).iter().any(is_other) {
+        return true;
+    }
     let is = |name: &str, values: &[&str]| {
         headers.get(name).is_some_and(|value| values.iter().any(|known| value == known))
     };
@@ -256,6 +265,16 @@ mod tests {
         ] {
             let headers =
                 [("host", "localhost"), ("sec-fetch-site", site), ("sec-fetch-mode", mode)];
+            check(&guard, ("GET", "/"), &headers, expected);
+        }
+        for (origin, expected) in [
+            ("http://localhost:8080", Ok(())),
+            ("https://LOCALHOST:8080", Ok(())),
+            ("http://localhost", Err(Refusal::Elsewhere)),
+            ("http://evil.example", Err(Refusal::Elsewhere)),
+            ("null", Err(Refusal::Elsewhere)),
+        ] {
+            let headers = [("host", "localhost:8080"), ("origin", origin)];
             check(&guard, ("GET", "/"), &headers, expected);
         }
     }

@@ -147,10 +147,11 @@ impl ProcessTable {
         self.lines.iter().map(|line| self.processes[line.at].id()).collect()
     }
 
-    /// The chosen process.
+    /// The chosen process, if it is shown: nobody means one that a filter hides.
     pub fn chosen(&self) -> Option<&ShownProcess> {
         let chosen = self.list.chosen?;
-        self.processes.iter().find(|process| process.id() == chosen)
+        let mut shown = self.lines.iter().map(|line| &self.processes[line.at]);
+        shown.find(|process| process.id() == chosen)
     }
 
     /// What is on a screen of this height.
@@ -316,6 +317,18 @@ mod tests {
         assert!(!table.find(From::After) && table.list.chosen.unwrap().pid.0 == 20);
         table.lines.clear();
         assert!(!table.find(From::Before));
+    }
+
+    #[test]
+    fn a_chosen_process_that_is_hidden_is_not_meant() {
+        let mut table = table();
+        table.step(Step::Down);
+        "nginx".clone_into(&mut table.filter);
+        table.arrange();
+        assert_eq!(table.chosen(), None);
+        table.filter.clear();
+        table.arrange();
+        assert_eq!(table.chosen().unwrap().row.pid.0, 300);
     }
 
     #[test]

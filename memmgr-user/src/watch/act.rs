@@ -1,14 +1,21 @@
 //! What is done about an alert beside telling it: a command, a webhook, a capture.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::{process::Command, sync::Semaphore, time::timeout};
+use rustix::process::{
+    Pid, Signal, kill_process, kill_process_group, set_parent_process_death_signal,
+};
+use tokio::{
+    process::Command,
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 
 use super::alert::{Alert, Captured};
 use crate::{report::Report, sink::verdict_line};
@@ -36,6 +43,7 @@ pub struct Actions {
     commands: Arc<Semaphore>,
     webhooks: Arc<Semaphore>,
     captures: Arc<Semaphore>,
+    captured: Arc<Mutex<HashSet<u32>>>,
 }
 
 impl Actions {
@@ -48,6 +56,7 @@ impl Actions {
             commands: Arc::new(Semaphore::new(MOST_COMMANDS)),
             webhooks: Arc::new(Semaphore::new(MOST_WEBHOOKS)),
             captures: Arc::new(Semaphore::new(MOST_CAPTURES)),
+            captured: Arc::default(),
         }
     }
 
@@ -55,13 +64,15 @@ impl Actions {
     pub async fn command(&self, command: &str, alert: &Alert) -> Result<(), String> {
         let _turn = self.commands.acquire().await;
         // Its output is memmgr's diagnostics: stdout is for alerts.
-        let child = Command::new("/bin/sh")
+        let mut shell = Command::new("/bin/sh");
+        shell
             .args(["-c", command])
             .envs(alert.environment())
             .stdin(Stdio::null())
             .stdout(std::io::stderr())
-            .process_group(0)
-            .spawn();
+            .process_group(0);
+        dies_with_us(&mut shell, Signal::TERM);
+        let child = shell.spawn();
         let mut child = child.map_err(|error| format!("the command cannot be started: {error}"))?;
         let mut group = Group(child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())));
         match timeout(self.command_time, child.wait()).await {
@@ -100,23 +111,32 @@ impl Actions {
         }
     }
 
-    /// Captures a process with a memmgr of its own: whatever happens to that one, the watch goes on.
-    pub async fn capture(&self, pid: u32, comm: &str, at: &str, time: Duration) -> Captured {
+    /// Captures a process with a memmgr of its own: whatever happens to that one, the watch goes on. It ends after `time`, or
+    /// at `end`.
+    pub async fn capture(
+        &self,
+        pid: u32,
+        comm: &str,
+        at: &str,
+        time: Duration,
+        mut end: watch::Receiver<bool>,
+    ) -> Captured {
         let failed =
             |said: String| Captured { pid, comm: comm.to_owned(), html: None, json: None, said };
-        let Ok(_turn) = self.captures.try_acquire() else {
-            return failed(format!("{MOST_CAPTURES} captures run already: not captured"));
+        let Some(_turn) = Turn::take(&self.captured, pid) else {
+            return failed("it is captured already, because of another alert".to_owned());
+        };
+        let Ok(_slot) = self.captures.try_acquire() else {
+            return failed(format!("{MOST_CAPTURES} captures run already"));
         };
         if let Err(error) = std::fs::create_dir_all(&self.directory) {
-            return failed(format!(
-                "not captured: cannot make {}: {error}",
-                self.directory.display()
-            ));
+            return failed(format!("cannot make {}: {error}", self.directory.display()));
         }
         let stem = format!("memmgr-{}-{pid}", at.replace(':', ""));
         let [html, json] =
             ["html", "json"].map(|ending| self.directory.join(format!("{stem}.{ending}")));
-        let output = Command::new(&self.memmgr)
+        let mut capture = Command::new(&self.memmgr);
+        capture
             .args(["report", "-p", &pid.to_string(), "-d", &format!("{}ms", time.as_millis())])
             .arg("-o")
             .arg(&html)
@@ -125,8 +145,28 @@ impl Actions {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .output();
+            .process_group(0)
+            .kill_on_drop(true);
+        // Interrupted it writes its report.
+        dies_with_us(&mut capture, Signal::INT);
+        let child = match capture.spawn() {
+            Ok(child) => child,
+            Err(error) => return failed(format!("memmgr cannot be started: {error}")),
+        };
+        let itself = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        let output = async {
+            let output = child.wait_with_output();
+            tokio::pin!(output);
+            tokio::select! {
+                output = &mut output => return output,
+                _ = end.wait_for(|end| *end) => {}
+            }
+            if let Some(itself) = itself {
+                // It may have ended this very moment.
+                let _ = kill_process(itself, Signal::INT);
+            }
+            output.await
+        };
         match timeout(time + CAPTURE_SLACK, output).await {
             Ok(Ok(output)) if output.status.success() => match verdict(&json) {
                 Ok(said) => Captured {
@@ -140,12 +180,39 @@ impl Actions {
             },
             Ok(Ok(output)) => {
                 let text = String::from_utf8_lossy(&output.stderr);
-                let last = text.lines().last().unwrap_or("no word");
-                failed(format!("not captured: {}", last.trim_start_matches("memmgr: ")))
+                let last = text.lines().last().unwrap_or("it failed without a word");
+                failed(last.trim_start_matches("memmgr: ").to_owned())
             }
-            Ok(Err(error)) => failed(format!("not captured: memmgr cannot be started: {error}")),
-            Err(_) => failed("not captured: it took too long and was ended".to_owned()),
+            Ok(Err(error)) => failed(format!("memmgr cannot be waited for: {error}")),
+            Err(_) => failed("it took too long and was ended".to_owned()),
         }
+    }
+}
+
+/// A process that is being captured: one capture at a time tells all that two would.
+struct Turn {
+    captured: Arc<Mutex<HashSet<u32>>>,
+    pid: u32,
+}
+
+impl Turn {
+    fn take(captured: &Arc<Mutex<HashSet<u32>>>, pid: u32) -> Option<Self> {
+        let is_new = captured.lock().unwrap_or_else(PoisonError::into_inner).insert(pid);
+        is_new.then(|| Turn { captured: Arc::clone(captured), pid })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.captured.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.pid);
+    }
+}
+
+/// Has the kernel send this signal to a child when the watch is killed: nobody would end the child after its time then.
+fn dies_with_us(command: &mut Command, signal: Signal) {
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed, and this is one system call, prctl(2).
+    unsafe {
+        command.pre_exec(move || Ok(set_parent_process_death_signal(Some(signal))?));
     }
 }
 
@@ -190,7 +257,7 @@ mod tests {
         let mut actions = Actions::new(Path::new("."), Path::new("memmgr"));
         actions.command_time = time;
         let alert = Alert {
-            schema: SCHEMA,
+            schema: SCHEMA.to_owned(),
             at: String::new(),
             state: Status::Raised,
             rule: "it's \"quoted\"".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{config::Severity, reading::Key};
 use crate::escape::Safe;
@@ -11,10 +11,10 @@ use crate::escape::Safe;
 pub const SCHEMA: &str = "memmgr.alert/1";
 
 /// An alert.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
     /// [`SCHEMA`].
-    pub schema: &'static str,
+    pub schema: String,
     /// Time of day, RFC 3339, UTC.
     pub at: String,
     /// What became of it.
@@ -32,12 +32,12 @@ pub struct Alert {
     /// Alerts of this rule that were not told before, because they came too often.
     pub untold: u32,
     /// The capture that followed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture: Option<Captured>,
 }
 
 /// What became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// It is so.
@@ -46,6 +46,8 @@ pub enum Status {
     Cleared,
     /// It is so, and the capture that was asked for has ended.
     Captured,
+    /// It is so, and the capture that was asked for could not be made.
+    Failed,
 }
 
 impl Status {
@@ -55,19 +57,20 @@ impl Status {
             Status::Raised => "raised",
             Status::Cleared => "cleared",
             Status::Captured => "captured",
+            Status::Failed => "failed",
         }
     }
 }
 
 /// Whom an alert is about. The names are hostile.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
     /// `host`, `cgroup` or `process`.
-    pub kind: &'static str,
+    pub kind: String,
     /// A process's name, or a cgroup's path.
     pub name: String,
     /// A process's number.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
 }
 
@@ -79,12 +82,12 @@ impl Subject {
             Key::Cgroup(_) => ("cgroup", None),
             Key::Process(process) => ("process", Some(process.pid.0)),
         };
-        Subject { kind, name: name.to_owned(), pid }
+        Subject { kind: kind.to_owned(), name: name.to_owned(), pid }
     }
 }
 
 /// How a capture ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Captured {
     /// The process.
     pub pid: u32,
@@ -110,6 +113,7 @@ impl Alert {
             Status::Raised => String::new(),
             Status::Cleared => "over: ".to_owned(),
             Status::Captured => "captured: ".to_owned(),
+            Status::Failed => "not captured: ".to_owned(),
         };
         let mut line = format!(
             "{} {} {}: {state}{subject}: {}",
@@ -137,7 +141,7 @@ impl Alert {
             ("MEMMGR_STATE", self.state.name().to_owned()),
             ("MEMMGR_RULE", text(&self.rule)),
             ("MEMMGR_SEVERITY", self.severity.name().to_owned()),
-            ("MEMMGR_SUBJECT", self.subject.kind.to_owned()),
+            ("MEMMGR_SUBJECT", self.subject.kind.clone()),
             ("MEMMGR_NAME", text(&self.subject.name)),
             ("MEMMGR_WHAT", text(&self.what)),
             ("MEMMGR_TEXT", self.line().to_string()),
@@ -161,7 +165,7 @@ mod tests {
     fn alert() -> Alert {
         let key = Key::Process(Process { pid: Pid(7), start_ticks: 1 });
         Alert {
-            schema: SCHEMA,
+            schema: SCHEMA.to_owned(),
             at: "2026-01-01T00:00:00Z".to_owned(),
             state: Status::Raised,
             rule: "leaks".to_owned(),

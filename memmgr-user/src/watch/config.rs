@@ -17,7 +17,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::rule::Rule;
+use super::rule::{Condition, Rule};
 
 /// What `watch` does.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -106,6 +106,12 @@ impl Config {
             }
         }
         Ok(config)
+    }
+
+    /// Whether anything is written to the directory: reports of captures, records of kills.
+    pub fn writes(&self) -> bool {
+        let mut rules = self.rules.iter();
+        rules.any(|rule| rule.capture.is_some() || rule.when.condition == Condition::OomKill)
     }
 }
 
@@ -210,6 +216,7 @@ when = "host oom_kill"
         assert_eq!(leaks.capture, Some(Duration::from_secs(30)));
         assert_eq!((kills.name.as_str(), kills.severity), ("rule 2", Severity::Warning));
         assert_eq!((kills.every.as_secs(), kills.capture), (300, None));
+        assert!(config.writes());
         assert_eq!(Config::parse("").unwrap(), Config::default());
     }
 

@@ -1,19 +1,14 @@
 //! Looks in, alerts out.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    time::Duration,
-};
-
-use humantime::format_rfc3339_seconds;
+use std::time::Duration;
 
 use super::{
-    alert::{Alert, SCHEMA, Status, Subject},
+    alert::{Status, Subject},
     config::Watched,
     kernel_log::Kill,
     reading::{Growth, Key, Reading, has_subject, readings},
     rule::{self, Condition},
-    state::{Change, State},
+    standing::{Raised, Standing},
 };
 use crate::{
     monitor::Look,
@@ -23,8 +18,6 @@ use crate::{
 
 /// Rates are taken over this long; a rule that has to last longer looks at rates that long apart anyway.
 const WINDOW: Duration = Duration::from_secs(10);
-/// Subjects of one rule that are told of in its `every`: with more, nobody reads them.
-const MOST_TOLD: usize = 20;
 
 /// All rules and how they stand.
 #[derive(Debug)]
@@ -34,42 +27,11 @@ pub struct Engine {
     last: Option<Look>,
 }
 
-#[derive(Debug)]
-struct Standing {
-    watched: Watched,
-    states: HashMap<Key, Stand>,
-    /// When subjects were told of, within the last `every`.
-    told: VecDeque<Duration>,
-    /// Raises since that were one too many.
-    untold: u32,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Stand {
-    state: State,
-    name: String,
-}
-
-/// An alert and the rule that it is of.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Raised {
-    /// The number of the rule.
-    pub rule: usize,
-    /// The alert.
-    pub alert: Alert,
-}
-
 impl Engine {
     /// Rules that nothing is known of yet.
     pub fn new(rules: Vec<Watched>) -> Self {
-        let standing = |watched| Standing {
-            watched,
-            states: HashMap::new(),
-            told: VecDeque::new(),
-            untold: 0,
-        };
         Engine {
-            rules: rules.into_iter().map(standing).collect(),
+            rules: rules.into_iter().map(Standing::new).collect(),
             growth: Growth::new(WINDOW),
             last: None,
         }
@@ -78,6 +40,24 @@ impl Engine {
     /// A rule.
     pub fn rule(&self, number: usize) -> &Watched {
         &self.rules[number].watched
+    }
+
+    /// Whether anything is done about alerts beside telling them.
+    pub fn acts(&self) -> bool {
+        self.rules.iter().any(|standing| {
+            let Watched { command, webhook, capture, .. } = &standing.watched;
+            command.is_some() || webhook.is_some() || capture.is_some()
+        })
+    }
+
+    /// Rules, and how often each came true without being told, where no alert will say so: what came too soon and is
+    /// over. Each is given once.
+    pub fn untold(&mut self, at: Duration) -> Vec<(String, u32)> {
+        let rules = self.rules.iter_mut();
+        rules
+            .map(|standing| (standing.watched.name.clone(), standing.take_untold(at)))
+            .filter(|(_, untold)| *untold > 0)
+            .collect()
     }
 
     /// Whether anything is known of the host.
@@ -164,22 +144,22 @@ impl Engine {
                 }
                 _ => (Key::Host, "host".to_owned()),
             };
-            // It is a moment and nothing that goes on: calm at once.
-            let over =
-                Reading { key, name, value: 1.0, over: true, calm: false, what: what.clone() };
-            let calm = Reading { over: false, calm: true, ..over.clone() };
-            alerts.extend(standing.step(number, at, time, over));
-            standing.step(number, at, time, calm);
+            let Some(untold) = standing.victim(&kill.comm, at) else { continue };
+            let subject = Subject::new(&key, &name);
+            let mut raised =
+                standing.alert(number, time, Status::Raised, subject, what.clone(), Some(1.0));
+            raised.alert.untold = untold;
+            alerts.push(raised);
         }
         alerts
     }
 
-    /// The process to capture for a subject: itself, or the one that grows fastest among those that are `wanted`.
+    /// The process to capture for a subject: itself, or the one that grew most among those that are `wanted`.
     pub fn culprit(&self, subject: &Subject, wanted: impl Fn(Pid) -> bool) -> Option<&Row> {
         let look = self.last.as_ref()?;
         match subject.pid {
             Some(pid) => look.processes.rows.iter().find(|row| row.pid.0 == pid),
-            None => self.growth.fastest(look, wanted).map(|(row, _)| row),
+            None => self.growth.grew_most(look, wanted),
         }
     }
 
@@ -195,98 +175,16 @@ impl Engine {
     }
 }
 
-impl Standing {
-    fn judge(&mut self, number: usize, look: &Look, readings: Vec<Reading>) -> Vec<Raised> {
-        let mut before = std::mem::take(&mut self.states);
-        let mut alerts = Vec::new();
-        for reading in readings {
-            if let Some(stand) = before.remove(&reading.key) {
-                self.states.insert(reading.key.clone(), stand);
-            }
-            alerts.extend(self.step(number, look.at, look.time, reading));
-        }
-        // What has no reading any more is gone, or cannot be read: neither goes on.
-        for (key, stand) in before {
-            if stand.state.gone().is_some() {
-                let subject = Subject::new(&key, &stand.name);
-                let what = "is gone".to_owned();
-                alerts.push(self.alert(number, look.time, Status::Cleared, subject, what, None));
-            }
-        }
-        alerts
-    }
-
-    fn step(
-        &mut self,
-        number: usize,
-        at: Duration,
-        time: std::time::SystemTime,
-        reading: Reading,
-    ) -> Option<Raised> {
-        let (lasting, every) = (self.watched.when.lasting, self.watched.every);
-        let stand = self.states.entry(reading.key.clone()).or_default();
-        let change = stand.state.step(at, (reading.over, reading.calm), lasting, every);
-        stand.name.clone_from(&reading.name);
-        if stand.state.is_fresh(at, every) {
-            self.states.remove(&reading.key);
-        }
-        let subject = Subject::new(&reading.key, &reading.name);
-        let value = reading.value.is_finite().then_some(reading.value);
-        match change? {
-            // That nobody else was killed is no news.
-            Change::Cleared if self.watched.when.condition == Condition::OomKill => None,
-            Change::Cleared => {
-                Some(self.alert(number, time, Status::Cleared, subject, reading.what, value))
-            }
-            Change::Raised { untold } => {
-                while self.told.front().is_some_and(|told| at.saturating_sub(*told) >= every) {
-                    self.told.pop_front();
-                }
-                if self.told.len() >= MOST_TOLD {
-                    self.untold += 1 + untold;
-                    self.states.entry(reading.key).or_default().state.hush();
-                    return None;
-                }
-                self.told.push_back(at);
-                let mut raised =
-                    self.alert(number, time, Status::Raised, subject, reading.what, value);
-                raised.alert.untold = untold + std::mem::take(&mut self.untold);
-                Some(raised)
-            }
-        }
-    }
-
-    fn alert(
-        &self,
-        rule: usize,
-        time: std::time::SystemTime,
-        state: Status,
-        subject: Subject,
-        what: String,
-        value: Option<f64>,
-    ) -> Raised {
-        let alert = Alert {
-            schema: SCHEMA,
-            at: format_rfc3339_seconds(time).to_string(),
-            state,
-            rule: self.watched.name.clone(),
-            severity: self.watched.severity,
-            subject,
-            what,
-            value,
-            untold: 0,
-            capture: None,
-        };
-        Raised { rule, alert }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::{report::Host, source::processes::Table, watch::config::Config};
+    use crate::{
+        report::Host,
+        source::processes::Table,
+        watch::{config::Config, standing::MOST_TOLD},
+    };
 
     fn engine(rules: &str) -> Engine {
         Engine::new(Config::parse(rules).unwrap().rules)
@@ -344,7 +242,7 @@ mod tests {
             said(&engine.look(look(1, 0, &[]))),
             ["1970-01-01T00:00:01Z warning big: over: p7 (7): is gone"]
         );
-        assert!(engine.rules[0].states.is_empty());
+        assert!(engine.rules[0].is_forgotten());
     }
 
     #[test]
@@ -410,10 +308,21 @@ mod tests {
                 format!("1970-01-01T00:00:01Z warning web: cgroup /web/a: {what}")
             ]
         );
-        // The next within five minutes is counted.
-        assert!(engine.killed(&kill, Duration::from_secs(2)).is_empty());
+        // The next within five minutes is counted, also when looks come between.
+        engine.look(look(2, 0, &[]));
+        assert!(engine.killed(&kill, Duration::from_secs(3)).is_empty());
+        // Another victim is told.
+        let other = Kill { pid: 8, comm: "other".to_owned(), ..kill.clone() };
+        assert_eq!(engine.killed(&other, Duration::from_secs(4)).len(), 2);
         let later = engine.killed(&kill, Duration::from_secs(400));
         assert_eq!(later[0].alert.untold, 1);
+        assert!(engine.killed(&kill, Duration::from_secs(401)).is_empty());
+        assert!(engine.untold(Duration::from_secs(402)).is_empty());
+        // No alert follows that would say so.
+        let one = |rule: &str| (rule.to_owned(), 1);
+        assert_eq!(engine.untold(Duration::from_secs(800)), [one("host"), one("web")]);
+        assert!(engine.untold(Duration::from_secs(801)).is_empty());
+        assert!(engine.rules[0].is_forgotten());
     }
 
     #[test]
@@ -431,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn the_culprit_grows_fastest() {
+    fn the_culprit_grew_most() {
         let mut engine = engine("[[rule]]\nwhen = \"host used > 1%\"\n");
         for second in 0..4 {
             engine.look(look(second, 0, &[(7, 10 + second), (8, 10 + 3 * second), (9, 500)]));
@@ -441,7 +350,15 @@ mod tests {
         assert_eq!(pid(engine.culprit(&host, |_| true)), Some(8));
         assert_eq!(pid(engine.culprit(&host, |pid| pid.0 != 8)), Some(7));
         assert_eq!(pid(engine.culprit(&host, |pid| pid.0 == 9)), None);
-        let own = Subject { kind: "process", name: String::new(), pid: Some(9) };
+        // One that was not there before has grown by all that it has.
+        let mut rows: Vec<(u32, u64)> = vec![(7, 14), (8, 22), (9, 500), (10, 20)];
+        engine.look(look(4, 0, &rows));
+        assert_eq!(pid(engine.culprit(&host, |_| true)), Some(10));
+        // One that ended has not, whatever it had.
+        rows.pop();
+        engine.look(look(5, 0, &rows));
+        assert_eq!(pid(engine.culprit(&host, |_| true)), Some(8));
+        let own = Subject { kind: "process".to_owned(), name: String::new(), pid: Some(9) };
         assert_eq!(pid(engine.culprit(&own, |_| true)), Some(9));
     }
 }

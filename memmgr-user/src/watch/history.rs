@@ -41,7 +41,7 @@ const MOST_ALERTS: usize = 1000;
 
 /// The history cannot be kept or read.
 #[derive(Debug, thiserror::Error)]
-#[error("the history in {path} cannot be {done}: {source}")]
+#[error("the history in {path} cannot be {done}")]
 pub struct HistoryError {
     path: Safe,
     done: &'static str,
@@ -259,7 +259,7 @@ pub struct Past {
     /// By kind and by the last figure, the largest first.
     pub series: Vec<PastSeries>,
     /// Alerts as they were told, the last last.
-    pub alerts: Vec<serde_json::Value>,
+    pub alerts: Vec<Alert>,
 }
 
 /// The figures of a thing.
@@ -352,7 +352,7 @@ impl Past {
         )?;
         let alerts = statement
             .query_map(params![since_ms, MOST_ALERTS as i64], |row| row.get::<_, String>(0))?;
-        let mut alerts: Vec<serde_json::Value> = alerts
+        let mut alerts: Vec<Alert> = alerts
             .collect::<rusqlite::Result<Vec<String>>>()?
             .iter()
             .filter_map(|json| serde_json::from_str(json).ok())
@@ -460,8 +460,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("other.db");
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE a (b)").unwrap();
-        let error = History::open(&path, Duration::ZERO).err().unwrap().to_string();
-        assert!(error.contains("no history of memmgr"), "{error}");
+        let error = anyhow::Error::from(History::open(&path, Duration::ZERO).err().unwrap());
+        let error = format!("{error:#}");
+        assert!(error.matches("no history of memmgr").count() == 1, "{error}");
         assert!(Past::read(&path, Duration::ZERO, at(0)).is_err());
         let tables: i64 = Connection::open(&path)
             .unwrap()

@@ -43,7 +43,7 @@ impl Finder {
         if priority >> 3 != 0 {
             return None;
         }
-        let text = text.lines().next()?;
+        let text = unescaped(text.lines().next()?);
         if let Some(facts) = text.strip_prefix("oom-kill:") {
             // The victim's name stands between two facts and may hold commas: these come before it, and the number last.
             let fact = |name: &str| facts.split(',').find_map(|fact| fact.strip_prefix(name));
@@ -70,6 +70,26 @@ impl Finder {
             cgroup,
         })
     }
+}
+
+/// Text as it was before the kernel wrote `\xNN` for what cannot be printed, is beyond ASCII, or is a backslash
+/// (`msg_add_ext_text` in kernel/printk/printk.c).
+fn unescaped(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut left = text.as_bytes();
+    while let [first, rest @ ..] = left {
+        let escaped = match left {
+            [b'\\', b'x', high, low, rest @ ..] => {
+                let digit = |digit: u8| char::from(digit).to_digit(16);
+                digit(*high).zip(digit(*low)).map(|(high, low)| ((high * 16 + low) as u8, rest))
+            }
+            _ => None,
+        };
+        let (byte, rest) = escaped.unwrap_or((*first, rest));
+        bytes.push(byte);
+        left = rest;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The kernel's log from now on.
@@ -159,6 +179,8 @@ mod tests {
         let global =
             VICTIM.replace("Memory cgroup out", "Out").replace("(a,pid=1,b)", "(x) total-vm:1kB)");
         check(&[&global], &[Kill { comm: "x) total-vm:1kB".to_owned(), ..kill() }]);
+        let escaped = VICTIM.replace("a,pid=1,b", r"\xc3\xa9\x1b\x5cx41\x4");
+        check(&[&escaped], &[Kill { comm: "é\u{1b}\\x41\\x4".to_owned(), ..kill() }]);
     }
 
     #[test]

@@ -12,6 +12,11 @@ impl Pattern {
         (!text.is_empty()).then(|| Pattern(text.to_owned()))
     }
 
+    /// Bytes of the shortest name that matches.
+    pub fn shortest(&self) -> usize {
+        self.0.split('*').map(str::len).sum()
+    }
+
     /// Whether the whole name matches.
     pub fn matches(&self, name: &str) -> bool {
         let mut parts = self.0.split('*');
@@ -53,6 +58,13 @@ mod tests {
                 expected,
                 "{pattern} on {name}"
             );
+        }
+    }
+
+    #[test]
+    fn the_shortest_name() {
+        for (pattern, bytes) in [("nginx", 5), ("*", 0), ("*ab*é*", 4)] {
+            assert_eq!(Pattern::new(pattern).unwrap().shortest(), bytes, "{pattern}");
         }
     }
 

@@ -111,16 +111,13 @@ impl Growth {
         self.group_kills = kills;
     }
 
-    /// The process that grows fastest among those of a look that `wanted` says yes to, and its growth a second.
-    pub fn fastest<'a>(
-        &self,
-        look: &'a Look,
-        wanted: impl Fn(Pid) -> bool,
-    ) -> Option<(&'a Row, f64)> {
+    /// The process that grew most within the window among those of a look that `wanted` says yes to; none where none grew.
+    pub fn grew_most<'a>(&self, look: &'a Look, wanted: impl Fn(Pid) -> bool) -> Option<&'a Row> {
         let rows = look.processes.rows.iter().filter(|row| wanted(row.pid));
-        rows.filter_map(|row| Some((row, self.processes.rate(&row.into())?)))
-            .filter(|(_, rate)| *rate > 0.0)
-            .max_by(|(_, a), (_, b)| a.total_cmp(b))
+        rows.map(|row| (row, self.processes.gained(&row.into())))
+            .filter(|(_, gained)| *gained > 0)
+            .max_by_key(|(_, gained)| *gained)
+            .map(|(row, _)| row)
     }
 
     /// Percent of a window until now in which tasks waited for memory; absent where the kernel does not say.
@@ -140,7 +137,11 @@ pub fn has_subject(rule: &Rule, look: &Look) -> bool {
         Condition::Full { .. } | Condition::Level { threshold: Threshold::Percent(_), .. }
     );
     match &rule.subject {
-        Subject::Host => true,
+        Subject::Host => match rule.condition {
+            Condition::Level { figure: Figure::Swap, .. } => look.host.swap_total_bytes > 0,
+            Condition::Pressure { .. } => look.host.pressure.is_some(),
+            _ => true,
+        },
         Subject::Cgroup(pattern) => look.groups.iter().any(|group| {
             pattern.matches(&group.path) && (!of_a_limit || group.limit_bytes.is_some())
         }),
@@ -461,23 +462,22 @@ mod tests {
         check("cgroup:/w* full within 1m", None, false);
         check("cgroup:/w* full within 1m", Some(1), true);
         check("cgroup:/x usage > 1GiB", Some(1), false);
+        check("host swap > 10%", None, false);
+        check("host pressure.some > 10% in 1s", None, true);
+        check("host used > 10%", None, true);
         check("process:server rss > 90%", None, true);
         check("process:serve rss > 90%", None, false);
     }
 
     #[test]
-    fn the_fastest_process() {
+    fn who_grew_most() {
         let mut growth = Growth::new(Duration::from_mins(1));
         for second in 0..4 {
             growth.update(&look(second));
         }
         let look = look(3);
-        let fastest = |wanted: fn(Pid) -> bool| {
-            growth
-                .fastest(&look, wanted)
-                .map(|(row, rate)| (row.pid.0, (rate / 1_048_576.0).round()))
-        };
-        assert_eq!(fastest(|_| true), Some((7, 1.0)));
-        assert_eq!(fastest(|pid| pid.0 != 7), None);
+        let most = |wanted: fn(Pid) -> bool| growth.grew_most(&look, wanted).map(|row| row.pid.0);
+        assert_eq!(most(|_| true), Some(7));
+        assert_eq!(most(|pid| pid.0 != 7), None);
     }
 }

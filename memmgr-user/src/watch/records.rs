@@ -8,7 +8,7 @@ use std::{
 use humantime::format_rfc3339_seconds;
 
 use super::{flight::Flight, kernel_log::Kill};
-use crate::output::Output;
+use crate::output::{Output, OutputError};
 
 /// A record holds the minute before it: another one sooner would hold the same again.
 const EVERY: Duration = Duration::from_mins(1);
@@ -29,7 +29,8 @@ impl Records {
         Records { directory, last: None, written: 0 }
     }
 
-    /// Writes what was seen before a kill; nothing where the last record has it, or there are enough.
+    /// Writes what was seen before a kill; nothing where the last record has it, another watch wrote it, or there are
+    /// enough.
     ///
     /// # Errors
     /// When it cannot be written. Nothing is left of it then, and the next kill may be written.
@@ -46,10 +47,17 @@ impl Records {
         std::fs::create_dir_all(&self.directory)?;
         let time = format_rfc3339_seconds(SystemTime::now()).to_string().replace(':', "");
         let path = self.directory.join(format!("memmgr-oom-{time}-{}.json", kill.pid));
-        Output::open(&path, false)?.commit(&flight.record(kill)?)?;
+        let written = match Output::open(&path, false) {
+            // Another watch in this directory: it saw the same minute.
+            Err(OutputError::Exists(_)) => None,
+            output => {
+                output?.commit(&flight.record(kill)?)?;
+                Some(path)
+            }
+        };
         self.last = Some(now);
         self.written += 1;
-        Ok(Some(path))
+        Ok(written)
     }
 }
 
@@ -71,6 +79,19 @@ mod tests {
         assert_eq!(kept, [true, false, false, true, false]);
         let more = (0..200).filter(|n| keep(1000 + 60 * n, 1000 + *n as u32)).count();
         assert_eq!(more, 98);
+    }
+
+    #[test]
+    fn two_watches_write_one_record() {
+        let directory = tempfile::tempdir().unwrap();
+        let kill = Kill { pid: 7, ..Kill::default() };
+        let keep = || {
+            let mut records = Records::new(directory.path().to_owned());
+            records.keep(&Flight::default(), &kill, Instant::now()).unwrap().is_some()
+        };
+        // Both in one second, sooner or later.
+        let times = (0..100).take_while(|_| keep()).count();
+        assert!(times < 100);
     }
 
     #[test]

@@ -221,7 +221,16 @@ fn subject(word: &str) -> Result<Subject, String> {
         Some(("cgroup", path)) => {
             Err(format!("{path:?} is no path of a cgroup: they begin with /"))
         }
-        Some(("process", name)) => Ok(Subject::Process(pattern(name)?)),
+        Some(("process", name)) => {
+            let pattern = pattern(name)?;
+            // TASK_COMM_LEN of include/linux/sched.h, less the 0 at the end.
+            if pattern.shortest() > 15 {
+                return Err(format!(
+                    "the kernel keeps 15 bytes of a process's name, {name:?} has more: cut it there, or write `*` for the rest"
+                ));
+            }
+            Ok(Subject::Process(pattern))
+        }
         Some(("pid", number)) => match number.parse() {
             Ok(pid) if pid > 0 => Ok(Subject::Pid(Pid(pid))),
             _ => Err(format!("{number:?} is no process number")),
@@ -309,9 +318,12 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 fn size(text: &str) -> Result<u64, String> {
-    text.parse::<bytesize::ByteSize>()
-        .map(|size| size.as_u64())
-        .map_err(|_| format!("{text:?} is neither a size nor a percent; write 512MiB or 10%"))
+    // A number alone is a percent to one and MiB to another.
+    let has_unit = text.ends_with(|last: char| !last.is_ascii_digit());
+    match text.parse::<bytesize::ByteSize>() {
+        Ok(size) if has_unit => Ok(size.as_u64()),
+        _ => Err(format!("{text:?} is neither a size nor a percent; write 512MiB or 10%")),
+    }
 }
 
 fn time(text: &str) -> Result<Duration, String> {
@@ -440,6 +452,11 @@ mod tests {
             ),
             ("cgroup:web usage > 1", "they begin with /"),
             ("process: rss > 1", "names nobody"),
+            ("process:a-service-of-ours rss > 1MiB", "15 bytes of a process's name"),
+            ("process:*a-service-of-ours* rss > 1MiB", "15 bytes of a process's name"),
+            ("host used > 5", "write 512MiB or 10%"),
+            ("host used > 5MiB clear 4", "write 512MiB or 10%"),
+            ("pid:7 grows > 5/s", "write 1MiB/s"),
             ("pid:0 rss > 1", "is no process number"),
             ("pid:x rss > 1", "is no process number"),
             ("host", "what has to be so is missing"),

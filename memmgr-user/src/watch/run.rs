@@ -4,28 +4,31 @@ use std::{
     collections::HashSet,
     io::{self, Write},
     path::Path,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use tokio::{
     sync::mpsc,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep},
 };
 
 use super::{
     act::Actions,
     alert::{Alert, Status},
     config::Config,
-    engine::{Engine, Raised},
+    engine::Engine,
+    errands::{Errands, News},
     flight::Flight,
     history::{History, HistoryError},
+    kept::Kept,
     kernel_log::{KernelLog, Kill},
     pressure::Trigger,
     records::Records,
     rule::{Condition, Subject},
+    standing::Raised,
+    voice::Voice,
 };
 use crate::{
-    escape::Safe,
     monitor::{Monitor, MonitorError},
     source::{
         cgroup_tree::{Groups, read_cgroup_stat},
@@ -36,10 +39,10 @@ use crate::{
 
 /// Kills are looked for this often, whatever the interval: a person is to know within a second.
 const KILLS_EVERY: Duration = Duration::from_millis(250);
-/// What is said in a row about something that fails again and again.
-const MOST_COMPLAINTS: u32 = 10;
+/// When the watch ends, what is under way has this long: captures to write their reports, commands and webhooks to finish.
+const GRACE: Duration = Duration::from_secs(15);
 
-/// The watch cannot go on.
+/// The watch cannot begin, or not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
     /// The host cannot be looked at.
@@ -48,9 +51,6 @@ pub enum WatchError {
     /// What is seen cannot be kept.
     #[error(transparent)]
     History(#[from] HistoryError),
-    /// Nobody hears the alerts.
-    #[error("alerts cannot be written: {0}")]
-    Output(io::Error),
 }
 
 /// What wakes the loop.
@@ -59,112 +59,260 @@ enum Wake {
     Kills,
     Pressure(usize),
     Killed(Box<Kill>),
-    Done(Box<Raised>),
-    Complaint(String),
+    Errand(News),
+    Trouble(String),
     End,
 }
 
-/// Watches until `ended`, and writes each alert to `out` by `write`. `memmgr` is the program that captures.
+/// Watches until `ended`, which is waited for once more when what is under way then takes long; and writes each alert to `out` by `write`. `memmgr` is the program that captures; `ready` is
+/// called when everything is open.
 ///
 /// # Errors
-/// When the host cannot be looked at, or `out` takes nothing any more.
+/// When the host cannot be looked at, or the history not be opened.
 pub async fn run(
-    mut monitor: Monitor,
+    monitor: Monitor,
     config: Config,
     memmgr: &Path,
     out: &mut dyn Write,
     write: impl Fn(&mut dyn Write, &Alert) -> io::Result<()>,
-    ended: impl Future<Output = ()>,
+    ready: impl FnOnce(),
+    mut ended: impl AsyncFnMut(),
 ) -> Result<(), WatchError> {
+    let history = config.keep.as_ref().map(|path| History::open(path, config.retention));
     let (news, mut come) = mpsc::unbounded_channel();
-    let mut history =
-        config.keep.as_ref().map(|path| History::open(path, config.retention)).transpose()?;
     set_triggers(&monitor, &config, &news);
+    let is_kill = |condition: &Condition| *condition == Condition::OomKill;
+    let kill_rules = config.rules.iter().filter(|rule| is_kill(&rule.when.condition));
+    let of_groups = kill_rules.clone().any(|rule| matches!(rule.when.subject, Subject::Cgroup(_)));
+    let of_kills = kill_rules.count() > 0;
     // Where the kernel's log is for others its counters tell of kills, though not of whom.
-    let log = listen(&news);
-    let kills = !log && config.rules.iter().any(|rule| rule.when.condition == Condition::OomKill);
-    let groups_kills = config.rules.iter().any(|rule| {
-        rule.when.condition == Condition::OomKill && matches!(rule.when.subject, Subject::Cgroup(_))
-    });
-    let groups = Groups::find(monitor.roots());
-    let actions = Actions::new(&config.directory, memmgr);
-    let mut records = Records::new(config.directory);
+    let polled = of_kills && !listen(&news);
     let mut looks = interval(config.interval);
     looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut kill_looks = interval(KILLS_EVERY);
     kill_looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let (mut engine, mut flight) = (Engine::new(config.rules), Flight::default());
-    let (began, mut complaints) = (Instant::now(), 0);
-    tokio::pin!(ended);
+    let mut watching = Watching {
+        groups: of_groups.then(|| Groups::find(monitor.roots())),
+        monitor,
+        flight: Flight::default(),
+        records: of_kills.then(|| Records::new(config.directory.clone())),
+        kept: Kept::new(history.transpose()?),
+        errands: Errands::new(Actions::new(&config.directory, memmgr)),
+        engine: Engine::new(config.rules),
+        voice: Voice::new(),
+        out,
+        write,
+    };
+    ready();
+    let mut over = Box::pin(ended());
     loop {
         let wake = tokio::select! {
-            () = &mut ended => Wake::End,
+            () = &mut over => Wake::End,
             Some(wake) = come.recv() => wake,
+            news = watching.errands.next() => Wake::Errand(news),
             _ = looks.tick() => Wake::Look,
-            _ = kill_looks.tick(), if kills => Wake::Kills,
+            _ = kill_looks.tick(), if polled => Wake::Kills,
         };
         let raised = match wake {
-            Wake::Look => match monitor.look() {
-                Ok(look) => {
-                    flight.take(&look);
-                    if let Some(Err(error)) = history.as_mut().map(|history| history.look(&look)) {
-                        let _ = news.send(Wake::Complaint(error.to_string()));
-                    }
-                    if !engine.has_looked() {
-                        for rule in engine.without_subject(&look) {
-                            let text = format!("{rule}: nothing is there now that it is about");
-                            let _ = news.send(Wake::Complaint(text));
-                        }
-                    }
-                    engine.look(look)
-                }
-                // Out of descriptors, perhaps: the next look may succeed.
-                Err(error) if engine.has_looked() => {
-                    let _ = news.send(Wake::Complaint(error.to_string()));
-                    Vec::new()
-                }
-                Err(error) => return Err(error.into()),
-            },
-            Wake::Killed(kill) => {
-                let kept = records.keep(&flight, &kill, Instant::now());
-                let _ = match kept.map(|path| path.map(|path| path.display().to_string())) {
-                    Ok(None) => Ok(()),
-                    Ok(Some(path)) => news.send(Wake::Complaint(format!(
-                        "the kernel killed {} ({}): the last minute is in {path}",
-                        kill.comm, kill.pid
-                    ))),
-                    Err(error) => news.send(Wake::Complaint(format!(
-                        "what was seen before a kill cannot be written: {error:#}"
-                    ))),
-                };
-                engine.killed(&kill, monitor.elapsed())
-            }
-            Wake::Kills => {
-                let roots = monitor.roots();
-                engine.kills(monitor.elapsed(), |last| {
-                    last.oom_kills = oom_kills(roots);
-                    if groups_kills {
-                        last.groups = groups.read();
-                    }
-                })
-            }
-            Wake::Pressure(rule) => engine.pressure(rule, monitor.elapsed()),
-            Wake::Done(raised) => vec![*raised],
-            Wake::Complaint(text) => {
-                complaints += 1;
-                complain(&text, complaints, began);
+            Wake::End => break,
+            Wake::Look => watching.look()?,
+            Wake::Kills => watching.count_kills(),
+            Wake::Killed(kill) => watching.killed(&kill),
+            Wake::Pressure(rule) => watching.engine.pressure(rule, watching.monitor.elapsed()),
+            Wake::Errand(news) => watching.errand(news),
+            Wake::Trouble(text) => {
+                watching.voice.say(&text);
                 Vec::new()
             }
-            Wake::End => return Ok(()),
         };
-        for raised in raised {
-            write(out, &raised.alert).and_then(|()| out.flush()).map_err(WatchError::Output)?;
-            let kept =
-                history.as_mut().map(|history| history.alert(&raised.alert, SystemTime::now()));
-            if let Some(Err(error)) = kept {
-                let _ = news.send(Wake::Complaint(error.to_string()));
+        if watching.tell(raised) == Heard::Nowhere {
+            break;
+        }
+    }
+    drop(over);
+    watching.end(ended()).await;
+    Ok(())
+}
+
+/// Whether anybody hears of alerts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Somewhere,
+    Nowhere,
+}
+
+struct Watching<'a, W> {
+    monitor: Monitor,
+    engine: Engine,
+    /// For kills by the kernel's counters, if a rule is about groups.
+    groups: Option<Groups>,
+    flight: Flight,
+    /// If a rule is about kills.
+    records: Option<Records>,
+    kept: Kept,
+    errands: Errands,
+    voice: Voice,
+    out: &'a mut dyn Write,
+    write: W,
+}
+
+impl<W: Fn(&mut dyn Write, &Alert) -> io::Result<()>> Watching<'_, W> {
+    fn look(&mut self) -> Result<Vec<Raised>, MonitorError> {
+        let look = match self.monitor.look() {
+            Ok(look) => look,
+            // Out of descriptors, perhaps: the next look may succeed.
+            Err(error) if self.engine.has_looked() => {
+                self.voice.say(&error.to_string());
+                return Ok(Vec::new());
             }
-            follow(&engine, &monitor, &actions, raised, &news);
+            Err(error) => return Err(error),
+        };
+        if !self.engine.has_looked() {
+            for rule in self.engine.without_subject(&look) {
+                self.voice.say(&format!("{rule}: nothing is there now that it is about"));
+            }
+        }
+        self.flight.take(&look);
+        let trouble = self.kept.look(&look);
+        self.say(trouble);
+        let alerts = self.engine.look(look);
+        self.count_untold(self.monitor.elapsed());
+        Ok(alerts)
+    }
+
+    /// Says what no alert will say any more at this moment.
+    fn count_untold(&mut self, at: Duration) {
+        for (rule, count) in self.engine.untold(at) {
+            self.voice.say(&format!("{rule}: it came true {count} times more than was told"));
+        }
+    }
+
+    fn count_kills(&mut self) -> Vec<Raised> {
+        let (roots, groups) = (self.monitor.roots(), &self.groups);
+        self.engine.kills(self.monitor.elapsed(), |last| {
+            last.oom_kills = oom_kills(roots);
+            if let Some(groups) = groups {
+                last.groups = groups.read();
+            }
+        })
+    }
+
+    fn killed(&mut self, kill: &Kill) -> Vec<Raised> {
+        let records = self.records.as_mut();
+        match records.map(|records| records.keep(&self.flight, kill, Instant::now())) {
+            Some(Ok(Some(path))) => {
+                let text = format!(
+                    "the kernel killed {} ({}): the last minute is in {}",
+                    kill.comm,
+                    kill.pid,
+                    path.display()
+                );
+                self.voice.say(&text);
+            }
+            Some(Err(error)) => {
+                self.voice.say(&format!("what was seen before a kill is not kept: {error:#}"));
+            }
+            Some(Ok(None)) | None => {}
+        }
+        self.engine.killed(kill, self.monitor.elapsed())
+    }
+
+    fn errand(&mut self, news: News) -> Vec<Raised> {
+        match news {
+            News::Done => Vec::new(),
+            News::Failed(text) => {
+                self.voice.say(&text);
+                Vec::new()
+            }
+            News::Captured(raised) => vec![*raised],
+        }
+    }
+
+    /// Keeps alerts, does what their rules ask for, and writes them: last, because that is what can fail.
+    fn tell(&mut self, alerts: Vec<Raised>) -> Heard {
+        for raised in alerts {
+            let trouble = self.kept.alert(&raised.alert);
+            self.say(trouble);
+            let alert = raised.alert.clone();
+            self.follow(raised);
+            let written = (self.write)(self.out, &alert).and_then(|()| self.out.flush());
+            if let Err(error) = written {
+                let acts = self.kept.is_there() || self.engine.acts();
+                if error.kind() == io::ErrorKind::BrokenPipe && !acts {
+                    return Heard::Nowhere;
+                }
+                self.voice
+                    .say(&format!("an alert could not be written to standard output: {error}"));
+            }
+        }
+        Heard::Somewhere
+    }
+
+    /// Sends out what the rule of an alert asks for.
+    fn follow(&mut self, raised: Raised) {
+        let watched = self.engine.rule(raised.rule);
+        if let Some(command) = watched.command.clone() {
+            self.errands.command(command, raised.alert.clone());
+        }
+        if let Some(address) = watched.webhook.clone() {
+            self.errands.webhook(address, raised.alert.clone());
+        }
+        let Some(time) = watched.capture.filter(|_| raised.alert.state == Status::Raised) else {
+            return;
+        };
+        if let Some((pid, comm)) = self.culprit(&raised) {
+            self.errands.capture(pid, comm, time, raised);
+        } else {
+            let rule = &raised.alert.rule;
+            self.voice.say(&format!("{rule}: nothing is captured: no process of it grows"));
+        }
+    }
+
+    /// The process to capture: the subject itself, or who grew most in the group or on the host.
+    fn culprit(&self, raised: &Raised) -> Option<(u32, String)> {
+        let subject = &raised.alert.subject;
+        let members: Option<HashSet<u32>> = (subject.kind == "cgroup").then(|| {
+            let stat = read_cgroup_stat(self.monitor.roots(), Path::new(&subject.name));
+            stat.map(|stat| stat.processes.iter().map(|member| member.pid).collect())
+                .unwrap_or_default()
+        });
+        let wanted = |pid: Pid| {
+            pid.0 != std::process::id()
+                && members.as_ref().is_none_or(|members| members.contains(&pid.0))
+        };
+        let row = self.engine.culprit(subject, wanted)?;
+        Some((row.pid.0, row.comm.clone()))
+    }
+
+    /// Waits for what is under way, which has a while but not if a person is impatient, and says what is not finished then.
+    async fn end(mut self, impatient: impl Future<Output = ()>) {
+        self.count_untold(Duration::MAX);
+        self.errands.end_captures();
+        let too_late = async {
+            tokio::select! {
+                () = sleep(GRACE) => {}
+                () = impatient => {}
+            }
+        };
+        tokio::pin!(too_late);
+        while self.errands.count() > 0 {
+            tokio::select! {
+                news = self.errands.next() => {
+                    let alerts = self.errand(news);
+                    self.tell(alerts);
+                }
+                () = &mut too_late => {
+                    let left = self.errands.count();
+                    self.voice.say(&format!("{left} commands, webhooks or captures are given up: they took too long"));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn say(&mut self, text: Option<String>) {
+        if let Some(text) = text {
+            self.voice.say(&text);
         }
     }
 }
@@ -179,7 +327,7 @@ fn listen(news: &mpsc::UnboundedSender<Wake>) -> bool {
                 return;
             }
         }
-        let _ = news.send(Wake::Complaint("the kernel's log cannot be read any more".to_owned()));
+        let _ = news.send(Wake::Trouble("the kernel's log cannot be read any more".to_owned()));
     });
     true
 }
@@ -195,7 +343,7 @@ fn set_triggers(monitor: &Monitor, config: &Config, news: &mpsc::UnboundedSender
                     watched.name,
                     humantime::format_duration(config.interval)
                 );
-                let _ = news.send(Wake::Complaint(text));
+                let _ = news.send(Wake::Trouble(text));
             }
             Some(Ok(trigger)) => {
                 let news = news.clone();
@@ -206,70 +354,5 @@ fn set_triggers(monitor: &Monitor, config: &Config, news: &mpsc::UnboundedSender
                 });
             }
         }
-    }
-}
-
-/// Does what the rule of an alert asks for, beside the loop.
-fn follow(
-    engine: &Engine,
-    monitor: &Monitor,
-    actions: &Actions,
-    raised: Raised,
-    news: &mpsc::UnboundedSender<Wake>,
-) {
-    let watched = engine.rule(raised.rule);
-    if let Some(command) = watched.command.clone() {
-        let (actions, news, alert) = (actions.clone(), news.clone(), raised.alert.clone());
-        tokio::spawn(async move {
-            if let Err(error) = actions.command(&command, &alert).await {
-                let _ = news.send(Wake::Complaint(format!("{}: {error}", alert.rule)));
-            }
-        });
-    }
-    if let Some(address) = watched.webhook.clone() {
-        let (actions, news, alert) = (actions.clone(), news.clone(), raised.alert.clone());
-        tokio::spawn(async move {
-            if let Err(error) = actions.webhook(&address, &alert).await {
-                let _ = news.send(Wake::Complaint(format!("{}: {error}", alert.rule)));
-            }
-        });
-    }
-    let Some(time) = watched.capture.filter(|_| raised.alert.state == Status::Raised) else {
-        return;
-    };
-    let members: Option<HashSet<u32>> = (raised.alert.subject.kind == "cgroup").then(|| {
-        let stat = read_cgroup_stat(monitor.roots(), Path::new(&raised.alert.subject.name));
-        stat.map(|stat| stat.processes.iter().map(|member| member.pid).collect())
-            .unwrap_or_default()
-    });
-    let wanted = |pid: Pid| {
-        pid.0 != std::process::id()
-            && members.as_ref().is_none_or(|members| members.contains(&pid.0))
-    };
-    let Some(row) = engine.culprit(&raised.alert.subject, wanted) else {
-        let text = format!("{}: nothing is captured: no process of it grows", raised.alert.rule);
-        let _ = news.send(Wake::Complaint(text));
-        return;
-    };
-    let (pid, comm) = (row.pid.0, row.comm.clone());
-    let (actions, news, mut raised) = (actions.clone(), news.clone(), raised);
-    tokio::spawn(async move {
-        let captured = actions.capture(pid, &comm, &raised.alert.at, time).await;
-        raised.alert.at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        raised.alert.state = Status::Captured;
-        raised.alert.untold = 0;
-        raised.alert.capture = Some(captured);
-        let _ = news.send(Wake::Done(Box::new(raised)));
-    });
-}
-
-/// What fails is said, and when it goes on failing, less and less often.
-fn complain(text: &str, number: u32, began: Instant) {
-    if number <= MOST_COMPLAINTS || number.is_power_of_two() {
-        eprintln!("memmgr: {}", Safe::text(text));
-    }
-    if number == MOST_COMPLAINTS {
-        let minutes = began.elapsed().as_secs() / 60;
-        eprintln!("memmgr: {number} complaints in {minutes} min: only some of the next are said");
     }
 }

@@ -6,7 +6,11 @@ use super::{
 };
 use crate::{
     units::human_bytes,
-    watch::history::{Past, PastSeries},
+    watch::{
+        alert::Status,
+        config::Severity,
+        history::{Past, PastSeries},
+    },
 };
 
 /// Steps of a course.
@@ -30,20 +34,13 @@ pub fn past(past: &Past, top: usize, color: bool, width: Option<usize>) -> Strin
         );
     }
     for alert in &past.alerts[first..] {
-        let text = |name: &str| alert[name].as_str().unwrap_or("?").to_owned();
-        let style = match (alert["state"].as_str(), alert["severity"].as_str()) {
-            (Some("cleared"), _) => Style::Dim,
-            (_, Some("critical")) => Style::Bad,
-            (_, Some("warning")) => Style::Warn,
-            _ => Style::Plain,
+        let style = match (alert.state, alert.severity) {
+            (Status::Cleared, _) => Style::Dim,
+            (_, Severity::Critical) => Style::Bad,
+            (_, Severity::Warning) => Style::Warn,
+            (_, Severity::Info) => Style::Plain,
         };
-        let name = alert["subject"]["name"].as_str().unwrap_or("?");
-        let what = match alert["capture"]["said"].as_str() {
-            Some(said) => format!("{}; {said}", text("what")),
-            None => text("what"),
-        };
-        let line = [text("at"), text("state"), text("severity"), text("rule")].join(" ");
-        page.paragraph(2, style, format!("{line}: {name}: {what}"));
+        page.paragraph(2, style, alert.line());
     }
     page.heading("Courses, from the least to the most of each");
     let mut rows = vec![["now", "least", "most", "change"].map(str::to_owned)];
@@ -114,7 +111,10 @@ mod tests {
     use unicode_width::UnicodeWidthStr;
 
     use super::*;
-    use crate::watch::history::Point;
+    use crate::watch::{
+        alert::{Alert, SCHEMA, Subject},
+        history::Point,
+    };
 
     fn series(kind: &str, name: &str, pid: u32, means: &[f64]) -> PastSeries {
         let point = |(at, mean): (usize, &f64)| Point {
@@ -147,11 +147,21 @@ mod tests {
 
     #[test]
     fn a_history_in_80_columns() {
-        let alert = |state: &str, severity: &str| {
-            serde_json::json!({
-                "at": "2026-01-01T00:00:00Z", "state": state, "severity": severity, "rule": "leaks",
-                "subject": {"kind": "process", "name": "web\u{1b}[2J"}, "what": "grows by 2.0 MiB/s > 1.0 MiB/s",
-            })
+        let alert = |state, severity| Alert {
+            schema: SCHEMA.to_owned(),
+            at: "2026-01-01T00:00:00Z".to_owned(),
+            state,
+            rule: "leaks".to_owned(),
+            severity,
+            subject: Subject {
+                kind: "process".to_owned(),
+                name: "web\u{1b}[2J".to_owned(),
+                pid: Some(7),
+            },
+            what: "grows by 2.0 MiB/s > 1.0 MiB/s".to_owned(),
+            value: None,
+            untold: 0,
+            capture: None,
         };
         let whole = Past {
             series: vec![
@@ -161,9 +171,9 @@ mod tests {
                 series("process", "other", 8, &[1e6]),
             ],
             alerts: vec![
-                alert("raised", "info"),
-                alert("raised", "critical"),
-                alert("cleared", "critical"),
+                alert(Status::Raised, Severity::Info),
+                alert(Status::Raised, Severity::Critical),
+                alert(Status::Cleared, Severity::Critical),
             ],
         };
         let text = past(&whole, 2, false, Some(80));

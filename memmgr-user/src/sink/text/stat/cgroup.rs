@@ -10,6 +10,11 @@ pub(super) fn cgroup(page: &mut Page, stat: &CgroupStat, top: usize) {
     let cgroup = &stat.cgroup;
     page.paragraph(0, Style::Bold, format!("Memory cgroup {} ({})", cgroup.path, cgroup.version));
     page.field("usage", of_limit(cgroup.usage_bytes, cgroup.limit_bytes));
+    // mem_cgroup_usage in mm/memcontrol-v1.c (before Linux 6.11 mm/memcontrol.c): the root of v1 has no counter of its own.
+    if cgroup.version == "v1" && cgroup.path == "/" {
+        let text = "the root of v1 counts pages of files and anonymous memory, not the kernel's own: groups below can have more";
+        page.styled_field("note", Style::Dim, text);
+    }
     if let Some(high) = stat.high_bytes {
         page.field("high", format!("{}: above it the group is slowed down", human_bytes(high)));
     }

@@ -112,13 +112,15 @@ fn zones(page: &mut Page, zones: &[Zone]) {
         .collect();
     let head = ["free", "huge pages", "too small for one", "index"];
     table(page, head, "zone", &rows, usize::MAX);
-    if zones.iter().any(|zone| zone.fragmentation_index.is_some_and(|index| index > 0.5)) {
-        page.paragraph(
-            2,
-            Style::Warn,
-            "An index near 1 means that huge pages fail because free memory is in pieces, not because there is none.",
-        );
-    }
+    let indices = zones.iter().filter_map(|zone| zone.fragmentation_index);
+    let (words, style) = match indices.reduce(f64::max) {
+        None => ("index: why a huge page cannot be had; - where it can", Style::Dim),
+        Some(index) => (
+            "index: why a huge page cannot be had: near 0 because memory is used up, near 1 because what is free is in pieces",
+            if index > 0.5 { Style::Warn } else { Style::Dim },
+        ),
+    };
+    page.paragraph(2, style, words);
 }
 
 fn percent(part: u64, whole: u64) -> f64 {

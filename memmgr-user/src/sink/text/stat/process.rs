@@ -20,6 +20,18 @@ pub(super) fn process(page: &mut Page, stat: &ProcessStat, top: usize) {
             .map_or_else(String::new, |peak| format!(", {} at most so far", human_bytes(peak)));
         page.field("RSS", format!("{}{peak}", human_bytes(rss)));
     }
+    let kinds = [
+        (figures.anon_bytes, "anonymous"),
+        (figures.file_bytes, "of files"),
+        (figures.shmem_bytes, "shared memory"),
+    ];
+    let kinds: Vec<String> = kinds
+        .iter()
+        .filter_map(|(bytes, what)| Some(format!("{} {what}", human_bytes((*bytes)?))))
+        .collect();
+    if !kinds.is_empty() {
+        page.field("of it", kinds.join(", "));
+    }
     let sets = [
         ("PSS", figures.pss_bytes, "shared pages divided by who shares them"),
         ("USS", figures.uss_bytes, "what ends with it"),

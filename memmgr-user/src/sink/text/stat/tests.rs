@@ -109,6 +109,8 @@ fn process_stat() -> ProcessStat {
     ];
     let figures = Process {
         rss_bytes: Some(96 << 20),
+        anon_bytes: Some(90 << 20),
+        file_bytes: Some(6 << 20),
         rss_peak_bytes: Some(128 << 20),
         pss_bytes: Some(95 << 20),
         swap_bytes: Some(0),
