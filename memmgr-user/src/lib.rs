@@ -24,6 +24,7 @@ pub mod modules;
 pub mod monitor;
 pub mod output;
 pub mod own_memory;
+pub mod pattern;
 pub mod pipeline;
 pub mod progress;
 pub mod recording;

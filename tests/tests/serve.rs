@@ -11,9 +11,11 @@ use std::{
 };
 
 use memmgr_tests::{
+    Program, Workload,
     browser::Browser,
     capture::binary,
     host::has_program,
+    require_root,
     serving::{Answer, Server},
 };
 use rustix::process::Signal;
@@ -90,7 +92,7 @@ fn a_scrape_is_bounded() {
     let scraped = server.get("/metrics", &[]);
     let told = |label: &str| scraped.body.lines().filter(|line| line.contains(label)).count();
     assert_eq!(told("{pid="), 6);
-    assert!(told("{path=") <= 3);
+    assert!(told("{path=") <= 4);
     let processes = scraped.figure("memmgr_processes");
     assert!(processes > 1.0);
     assert_eq!(scraped.figure("memmgr_processes_omitted"), processes - 1.0);
@@ -157,6 +159,59 @@ fn only_questions_for_this_server_are_answered() {
     assert!(head.body.is_empty() && head.header("content-length").is_some());
     let answers = server.get("/metrics", &[]);
     assert_eq!(answers.figure("memmgr_exporter_http_answers_total{code=\"421\"}"), 4.0);
+}
+
+#[test]
+fn reports_are_told_and_shown() {
+    if !require_root() || !has_program("chromium") {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("no temporary directory");
+    let mut target = Workload::start(&Program::c("changes-size").flags(&["-pthread"]), &[]);
+    target.send("leak 5 60");
+    assert_eq!(target.line(), "done");
+    let pid = target.pid();
+    let [html, json] = ["html", "json"].map(|ending| directory.path().join(format!("a.{ending}")));
+    let captured = Command::new(binary())
+        .args(["report", "--mode", "exact", "-d", "2s", "-p", &pid.to_string(), "-o"])
+        .args([html.as_os_str(), "-o".as_ref(), json.as_os_str()])
+        .output()
+        .expect("memmgr runs");
+    assert!(captured.status.success(), "{}", String::from_utf8_lossy(&captured.stderr));
+    let report: Value = serde_json::from_slice(&fs::read(&json).expect("a report")).expect("JSON");
+    let server = Server::start(&["--reports", directory.path().to_str().expect("UTF-8")]);
+    let told = loop {
+        let told = server.json("/api/v1/reports");
+        if told["reports"].as_array().is_some_and(|reports| !reports.is_empty()) {
+            break told;
+        }
+    };
+    let entry = &told["reports"][0];
+    assert_eq!((&entry["pid"], &entry["name"]), (&json!(pid), &json!("a")));
+    let stack = &entry["stacks"][0];
+    assert_eq!(stack["function"], "lose_a_session");
+    assert_eq!(stack["live_bytes"], report["stacks"][0]["live_bytes"]);
+    let labels = format!(
+        "{{pid=\"{pid}\",comm={},stack={},function=\"lose_a_session\"}}",
+        entry["comm"], stack["id"]
+    );
+    let figure = server.get("/metrics", &[]).figure(&format!("memmgr_stack_live_bytes{labels}"));
+    assert_eq!(Some(figure), stack["live_bytes"].as_f64());
+    let page = server.get("/reports/a", &[]);
+    assert_eq!((page.status, &page.body), (200, &fs::read_to_string(&html).expect("a page")));
+    let policy = page.header("content-security-policy").expect("a policy");
+    assert!(policy.starts_with("sandbox allow-scripts; default-src 'none'"), "{policy}");
+    assert_eq!(server.get("/reports/..%2Fa", &[]).status, 404);
+
+    let mut browser = Browser::start(1300, 900);
+    browser.open_at(server.address);
+    browser.wait_until("document.querySelector('#reports a') !== null");
+    let row = browser.text("#reports tbody");
+    assert!(row.contains(&format!("({pid})")), "{row}");
+    browser.click("#reports a", None);
+    browser.wait_until("location.pathname === '/reports/a'");
+    browser.wait_until("document.body?.innerText.includes('lose_a_session')");
+    assert_eq!(browser.problems(), [] as [&str; 0]);
 }
 
 #[test]

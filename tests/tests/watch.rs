@@ -270,6 +270,36 @@ fn what_a_command_is_about_to_do_is_done_before_the_watch_ends() {
     assert!(directory.path().join("done").exists());
 }
 
+#[test]
+fn processes_of_a_cgroup_are_looked_at_for_findings() {
+    if !require_root() {
+        return;
+    }
+    let Some(group) = MemoryGroup::make("findings", 1 << 30) else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let (quiet, mut leaking) = (workload(), workload());
+    for target in [&quiet, &leaking] {
+        group.take(target.pid());
+    }
+    // Half of what the other test waits for.
+    tell(&mut leaking, "leak 5 120");
+    let rule = format!("process:{COMM}*@{} finding warning each 1h", group.path());
+    let watch = Watch::start(directory.path(), &["--when", &rule, "--capture", "15s"]);
+    let raised = watch.alert(Duration::from_mins(1));
+    assert_eq!(
+        (&raised["state"], &raised["subject"]["pid"]),
+        (&"raised".into(), &leaking.pid().into())
+    );
+    let capture = &raised["capture"];
+    assert!(capture["said"].as_str().expect("a verdict").contains("lose_a_session"), "{raised}");
+    assert!(["warning", "critical"].contains(&capture["severity"].as_str().expect("a severity")));
+    // The report of the one that has no finding did not stay.
+    let reports = fs::read_dir(directory.path()).expect("the directory").count();
+    assert_eq!(reports, 2, "{raised}");
+    assert!(directory.path().join(capture["html"].as_str().expect("a report")).exists());
+    watch.end();
+}
+
 /// One request: its head and its body.
 fn request(stream: &mut TcpStream) -> (String, Value) {
     let mut text = Vec::new();

@@ -3,6 +3,7 @@
 mod guest;
 mod kernel;
 mod verdict;
+mod watched;
 
 use crate::{process, workspace::Workspace};
 use anyhow::{Result, bail};

@@ -61,6 +61,43 @@ for mode in exact sample; do
     done
 done
 
+# A process in a cgroup of v2 that wants 64 MiB: tail keeps all that it may have to print.
+hog() {
+    sh -c 'echo $$ >/sys/fs/cgroup/watched/cgroup.procs; head -c 64m /dev/zero | tail -c 64m >/dev/null'
+}
+
+say 'watch'
+watched=/sys/fs/cgroup/watched
+mkdir $watched
+memmgr watch --json --when 'cgroup:/watched event.max' --when 'cgroup:/watched event.high' \
+    --when 'cgroup:/watched oom_kill' --when 'cgroup:/watched pressure.some > 10% in 1s' \
+    --when 'process:tail@/watched rss > 4MiB' --directory /tmp \
+    >/evidence/watch.jsonl 2>/evidence/watch.stderr &
+watch=$!
+if await /evidence/watch.stderr 'memmgr: watching' "$watch"; then
+    sleep 2
+    echo 16m >$watched/memory.max
+    hog
+    echo max >$watched/memory.max
+    sleep 2
+    # Above this it is slowed down more and more, and waits for memory.
+    echo 8m >$watched/memory.high
+    hog &
+    hog=$!
+    sleep 8
+    echo 1 >$watched/cgroup.kill
+    wait "$hog"
+    echo max >$watched/memory.high
+    sleep 2
+    kill -INT "$watch"
+fi
+wait "$watch"
+echo $? >/evidence/watch.exit
+cat $watched/memory.current >/evidence/memory.current
+cat $watched/memory.events >/evidence/memory.events
+memmgr stat --cgroup /watched --json >/evidence/stat.json 2>/evidence/stat.stderr
+say 'watch: done'
+
 say 'sending'
 stty -F /dev/ttyS1 raw
 tar -c -f /dev/ttyS1 -C /evidence .

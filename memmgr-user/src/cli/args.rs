@@ -422,6 +422,9 @@ pub struct Serve {
     /// How often the host is looked at
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::interval)]
     pub interval: Duration,
+    /// Tell of the reports in this directory too, as `watch --capture` writes them
+    #[arg(long, value_name = "DIR")]
+    pub reports: Option<PathBuf>,
     /// How many processes are told one by one
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub top: usize,

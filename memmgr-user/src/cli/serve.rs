@@ -31,6 +31,7 @@ pub fn run(options: &args::Serve) -> anyhow::Result<()> {
         listen: options.listen,
         guard: Guard::new(options.allow_host.clone(), token),
         interval: options.interval,
+        reports: options.reports.clone(),
         bounds: Bounds { processes: options.top, groups: options.top_cgroups },
     };
     // One thread: nothing here waits for anything but the network.

@@ -54,7 +54,7 @@ pub fn watch(flags: &Watch) -> anyhow::Result<()> {
         return Ok(());
     }
     let memmgr = std::env::current_exe().context("memmgr does not know where it is itself")?;
-    let monitor = Monitor::new(Roots::default())?;
+    let monitor = Monitor::new(Roots::default(), config.extras())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let write: fn(&mut dyn Write, &Alert) -> io::Result<()> = if flags.json { json } else { line };
     let begin = format!(

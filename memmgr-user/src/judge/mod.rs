@@ -41,7 +41,7 @@ pub use doubt::doubt;
 pub use lifetime::lifetime;
 pub use severity::SURE;
 pub use shape::growth;
-pub use subject::subject;
+pub use subject::{name_of, subject};
 pub use suppress::{SuppressionError, Suppressions};
 
 use crate::report::{Report, Suppression};

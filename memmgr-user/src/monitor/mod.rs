@@ -13,7 +13,7 @@ use std::{
 use crate::{
     report::Host,
     source::{
-        cgroup_tree::{GroupRow, Groups},
+        groups::{Extras, GroupRow, Groups},
         host::{HostError, oom_kills, read_host},
         processes::{Processes, Row, Table},
         roots::Roots,
@@ -79,19 +79,24 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Opens what it will read.
+    /// Opens what it will read, with these extras of groups.
     ///
     /// # Errors
     /// When there is no procfs.
-    pub fn new(roots: Roots) -> Result<Self, MonitorError> {
+    pub fn new(roots: Roots, extras: Extras) -> Result<Self, MonitorError> {
         let processes = Processes::open(&roots).map_err(|source| unlisted(&roots, source))?;
-        let groups = Groups::find(&roots);
+        let groups = Groups::find(&roots, extras);
         Ok(Monitor { roots, processes, groups, began: Instant::now() })
     }
 
     /// Where the kernel's files are.
     pub fn roots(&self) -> &Roots {
         &self.roots
+    }
+
+    /// How cgroups are read.
+    pub fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// Since it began: the clock of [`Look::at`].
@@ -126,7 +131,7 @@ mod tests {
 
     #[test]
     fn this_host_is_looked_at() {
-        let mut monitor = Monitor::new(Roots::default()).unwrap();
+        let mut monitor = Monitor::new(Roots::default(), Extras::default()).unwrap();
         let (first, second) = (monitor.look().unwrap(), monitor.look().unwrap());
         assert!(second.at > first.at);
         let own = |look: &Look| {
@@ -141,7 +146,7 @@ mod tests {
     #[test]
     fn a_host_without_procfs_is_an_error() {
         let tree = FakeTree::new(&[]);
-        let error = Monitor::new(tree.roots()).unwrap_err().to_string();
+        let error = Monitor::new(tree.roots(), Extras::default()).unwrap_err().to_string();
         assert!(error.contains("mount procfs"), "{error}");
     }
 }

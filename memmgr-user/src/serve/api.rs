@@ -7,7 +7,10 @@ use axum::{
         Path, Query, State,
         rejection::{PathRejection, QueryRejection},
     },
-    http::{HeaderMap, StatusCode, header::ACCEPT},
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{ACCEPT, CONTENT_SECURITY_POLICY},
+    },
     response::Response,
 };
 use humantime::{format_rfc3339_millis, format_rfc3339_seconds};
@@ -21,6 +24,7 @@ use super::{
     looker::{Seen, since_boot_s},
     metrics,
     reads::{NotRead, Subject},
+    reports::{self, Shelf},
 };
 use crate::{
     report::Host,
@@ -42,7 +46,9 @@ pub(super) async fn metrics(State(shared): Asked, headers: HeaderMap) -> Respons
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = Format::accepted(&accepted.collect::<Vec<_>>().join(","));
     let seen = shared.seen().ok();
-    let body = metrics::metrics(seen.as_deref(), &shared.own, shared.bounds, format);
+    let shelf = Arc::clone(&shared.shelf.borrow());
+    let shelf = shared.directory.as_ref().map(|_| &*shelf);
+    let body = metrics::metrics(seen.as_deref(), shelf, &shared.own, shared.bounds, format);
     text(format.content_type(), body)
 }
 
@@ -160,7 +166,7 @@ fn group_of(seen: &Seen, place: usize) -> ToldGroup<'_> {
         path: &group.path,
         usage_bytes: group.usage_bytes,
         limit_bytes: group.limit_bytes,
-        oom_kills: group.oom_kills,
+        oom_kills: group.events.oom_kill,
         growth_bytes_per_s: seen.group_growth[place],
     }
 }
@@ -221,6 +227,53 @@ pub(super) async fn nothing() -> Response {
     error(StatusCode::NOT_FOUND, "there is nothing here; / and /metrics and /api/v1/look are")
 }
 
+/// The schema of `/api/v1/reports`. Fields may be added; one that is renamed or removed raises the number.
+const REPORTS_SCHEMA: &str = "memmgr.reports/1";
+
+/// A report's page runs what it brings along, and nothing else: it may not even ask this server.
+const REPORT_POLICY: &str = "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; \
+                             style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'";
+
+#[derive(Debug, Serialize)]
+struct Reports<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    shelf: &'a Shelf,
+}
+
+/// `/api/v1/reports`.
+pub(super) async fn reports(State(shared): Asked) -> Response {
+    let shelf = Arc::clone(&shared.shelf.borrow());
+    json(StatusCode::OK, &Reports { schema: REPORTS_SCHEMA, shelf: &shelf })
+}
+
+/// `/reports/NAME`.
+pub(super) async fn report(
+    State(shared): Asked,
+    name: Result<Path<String>, PathRejection>,
+) -> Response {
+    let name = match name {
+        Ok(Path(name)) => name,
+        Err(rejection) => return error(StatusCode::BAD_REQUEST, &rejection.body_text()),
+    };
+    let is_there = shared.shelf.borrow().reports.iter().any(|entry| entry.name == name);
+    let directory = shared.directory.clone().filter(|_| is_there);
+    let Some(directory) = directory else {
+        return error(StatusCode::NOT_FOUND, "there is no such report; /api/v1/reports has them");
+    };
+    let subject = Subject::Report(name.clone());
+    match shared.reads.read(subject, move || reports::page(&directory, &name)).await {
+        Ok(Ok(page)) => {
+            let mut response = text("text/html; charset=utf-8", page);
+            let policy = HeaderValue::from_static(REPORT_POLICY);
+            response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+            response
+        }
+        Ok(Err(_)) => error(StatusCode::NOT_FOUND, "this report has no page"),
+        Err(not_read) => unread(&not_read),
+    }
+}
+
 /// A snapshot of nothing, at this moment.
 fn now() -> Stat {
     Stat {
@@ -242,15 +295,17 @@ fn told<T, E: std::error::Error>(
     match read {
         Ok(Ok(part)) => json(StatusCode::OK, &snapshot(part)),
         Ok(Err(problem)) => error(status(&problem), &problem.to_string()),
-        Err(problem) => {
-            let status = match problem {
-                NotRead::Busy => StatusCode::SERVICE_UNAVAILABLE,
-                NotRead::Slow(_) => StatusCode::GATEWAY_TIMEOUT,
-                NotRead::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
-            };
-            error(status, &problem.to_string())
-        }
+        Err(problem) => unread(&problem),
     }
+}
+
+fn unread(problem: &NotRead) -> Response {
+    let status = match problem {
+        NotRead::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        NotRead::Slow(_) => StatusCode::GATEWAY_TIMEOUT,
+        NotRead::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    error(status, &problem.to_string())
 }
 
 #[cfg(test)]

@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use super::looker::Seen;
+use super::{
+    looker::Seen,
+    reports::{Entry, Shelf, TopStack},
+};
 use crate::{
     monitor::Look,
     report::{Host, Pressure, PressureLine},
     source::{
-        cgroup_tree::GroupRow,
+        groups::{Events, GroupRow},
         processes::{Row, Table},
     },
     units::Pid,
@@ -29,7 +32,10 @@ pub(super) fn row(pid: u32, comm: &str, rss_bytes: u64) -> Row {
 }
 
 pub(super) fn group(path: &str, usage_bytes: u64, limit_bytes: Option<u64>) -> GroupRow {
-    GroupRow { path: path.to_owned(), usage_bytes, limit_bytes, oom_kills: limit_bytes.map(|_| 1) }
+    let count = limit_bytes.map(|_| 1);
+    let events = Events { max: count, oom_kill: count, ..Events::default() };
+    let path = path.to_owned();
+    GroupRow { path, usage_bytes, limit_bytes, events, ..GroupRow::default() }
 }
 
 /// Three processes, three groups, names of all kinds.
@@ -78,4 +84,30 @@ pub(super) fn seen() -> Seen {
         process_growth: vec![Some(-1.0), Some(5.0), None],
         group_growth: vec![Some(0.0), Some(2.5), None],
     }
+}
+
+/// Reports of process 7, the last first, of one that had its number before, and of one that is gone.
+pub(super) fn shelf() -> Shelf {
+    let stack = TopStack {
+        id: "0123456789abcdef".to_owned(),
+        function: "fill".to_owned(),
+        live_bytes: 300,
+        growth_bytes_per_s: Some(1.5),
+    };
+    let last = Entry {
+        name: "memmgr-2026-01-01T000000Z-7".to_owned(),
+        has_page: true,
+        captured_at: "2026-01-01T00:00:00Z".to_owned(),
+        pid: 7,
+        comm: "server".to_owned(),
+        start_time_s: 2.5,
+        verdict: "fill leaks".to_owned(),
+        severity: Some("warning".to_owned()),
+        findings: [0, 2, 0],
+        stacks: vec![stack],
+    };
+    let before = Entry { findings: [9, 9, 9], ..last.clone() };
+    let reborn = Entry { start_time_s: 1.0, ..last.clone() };
+    let gone = Entry { pid: 4000, ..last.clone() };
+    Shelf { reports: vec![reborn, gone, last, before], unread: 1 }
 }

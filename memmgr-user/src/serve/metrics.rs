@@ -1,5 +1,7 @@
 //! `/metrics`: the last look, as Prometheus reads it. Names, labels and their bounds are in docs/serve.md.
 
+use std::collections::HashSet;
+
 use super::{
     Bounds,
     choice::{Choice, Sort},
@@ -9,14 +11,21 @@ use super::{
     },
     looker::{Seen, since_boot_s},
     own::{Own, processor_time},
+    reports::{Entry, SEVERITIES, Shelf, TopStack},
 };
 use crate::{
     report::{Host, Pressure},
-    source::{cgroup_tree::GroupRow, processes::Row},
+    source::{groups::GroupRow, processes::Row},
 };
 
 /// The text. Without a look, only what the server says of itself: old figures are not told as new ones.
-pub fn metrics(seen: Option<&Seen>, own: &Own, bounds: Bounds, format: Format) -> String {
+pub fn metrics(
+    seen: Option<&Seen>,
+    shelf: Option<&Shelf>,
+    own: &Own,
+    bounds: Bounds,
+    format: Format,
+) -> String {
     let mut out = Exposition::new(format);
     out.family(Gauge, "memmgr_build_info", "The version of memmgr; always 1.")
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1_u64);
@@ -33,6 +42,9 @@ pub fn metrics(seen: Option<&Seen>, own: &Own, bounds: Bounds, format: Format) -
         .maybe(&[], seen.look.oom_kills);
         groups(&mut out, seen, bounds.groups);
         processes(&mut out, seen, bounds.processes);
+        if let Some(shelf) = shelf {
+            reports(&mut out, seen, shelf);
+        }
     }
     exporter(&mut out, seen, own);
     out.finish()
@@ -112,9 +124,15 @@ fn groups(out: &mut Exposition, seen: &Seen, most: usize) {
     );
     family(
         Counter,
+        "memmgr_cgroup_limit_hits_total",
+        "How often a cgroup was at its limit.",
+        |group| group.events.max,
+    );
+    family(
+        Counter,
         "memmgr_cgroup_oom_kills_total",
         "Processes of a cgroup that the kernel killed for lack of memory.",
-        |group| group.oom_kills,
+        |group| group.events.oom_kill,
     );
 }
 
@@ -173,6 +191,59 @@ fn processes(out: &mut Exposition, seen: &Seen, most: usize) {
         "memmgr_process_major_page_faults_total",
         "Page faults of a process that read from disk.",
         |row| row.major_faults.into(),
+    );
+}
+
+/// What the last capture of each process that is still there has found.
+fn reports(out: &mut Exposition, seen: &Seen, shelf: &Shelf) {
+    let mut known = HashSet::new();
+    let is_there = |entry: &Entry| {
+        let mut rows = seen.look.processes.rows.iter();
+        // A start is told in hundredths of a second.
+        rows.any(|row| {
+            row.pid.0 == entry.pid && (since_boot_s(row) - entry.start_time_s).abs() < 0.02
+        })
+    };
+    let last: Vec<(String, &Entry)> = shelf
+        .reports
+        .iter()
+        .filter(|entry| is_there(entry) && known.insert(entry.pid))
+        .map(|entry| (entry.pid.to_string(), entry))
+        .collect();
+    out.family(Gauge, "memmgr_reports_unread", "Files among the reports that cannot be read.")
+        .sample(&[], shelf.unread);
+    let mut findings =
+        out.family(Gauge, "memmgr_report_findings", "Findings of the last capture of a process.");
+    for (pid, entry) in &last {
+        for (severity, count) in SEVERITIES.iter().zip(entry.findings) {
+            let labels: [(&str, &str); 3] =
+                [("pid", pid), ("comm", &entry.comm), ("severity", severity)];
+            findings.sample(&labels, count);
+        }
+    }
+    let mut family = |name, help, figure: fn(&TopStack) -> Option<Figure>| {
+        let mut family = out.family(Gauge, name, help);
+        for (pid, entry) in &last {
+            for stack in &entry.stacks {
+                let labels: [(&str, &str); 4] = [
+                    ("pid", pid),
+                    ("comm", &entry.comm),
+                    ("stack", &stack.id),
+                    ("function", &stack.function),
+                ];
+                family.maybe(&labels, figure(stack));
+            }
+        }
+    };
+    family(
+        "memmgr_stack_live_bytes",
+        "Memory that a stack held when the last capture of its process ended.",
+        |stack| Some(stack.live_bytes.into()),
+    );
+    family(
+        "memmgr_stack_growth_bytes_per_second",
+        "How fast that grew during the capture.",
+        |stack| stack.growth_bytes_per_s.map(Figure::Real),
     );
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! a thread that looks → the last look → /metrics, /api/v1/look, the page
 //!                        a read for one → /api/v1/stat/…
+//! a thread that looks for reports of captures → /api/v1/reports, /reports/…
 //! ```
 //!
 //! Answers are made from the last look, so that scraping often costs the host nothing. [`guard`] says who is answered,
@@ -21,8 +22,9 @@ mod metrics;
 mod own;
 mod page;
 mod reads;
+mod reports;
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{Router, middleware, routing::get};
 use tokio::{net::TcpListener, sync::watch};
@@ -33,10 +35,11 @@ use self::{
     looker::{Latest, LookerError, Seen},
     own::Own,
     reads::Reads,
+    reports::Shelf,
 };
 use crate::{
     monitor::{Monitor, MonitorError},
-    source::roots::Roots,
+    source::{groups::Extras, roots::Roots},
 };
 
 /// What was asked for.
@@ -50,6 +53,8 @@ pub struct Settings {
     pub interval: Duration,
     /// How much is told.
     pub bounds: Bounds,
+    /// Where reports of captures are, if they are to be told.
+    pub reports: Option<PathBuf>,
 }
 
 /// How many processes and cgroups are told one by one.
@@ -118,6 +123,9 @@ struct Shared {
     interval: Duration,
     bounds: Bounds,
     reads: Reads,
+    /// Where reports are, and what they say.
+    directory: Option<PathBuf>,
+    shelf: watch::Receiver<Arc<Shelf>>,
     own: Arc<Own>,
     script: Arc<str>,
 }
@@ -148,12 +156,12 @@ pub async fn serve(
     ready: impl FnOnce(SocketAddr),
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let Settings { listen: address, guard, interval, bounds } = settings;
+    let Settings { listen: address, guard, interval, bounds, reports } = settings;
     let listen_error = |source| ServeError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen_error)?;
     let chosen = listener.local_addr().map_err(listen_error)?;
     let (roots, own) = (Roots::default(), Arc::new(Own::default()));
-    let monitor = Monitor::new(roots.clone())?;
+    let monitor = Monitor::new(roots.clone(), Extras::default())?;
     let latest = looker::start(monitor, interval, Arc::clone(&own))?;
     let mut looks = latest.clone();
     let shared = Shared {
@@ -163,6 +171,8 @@ pub async fn serve(
         interval,
         bounds,
         reads: Reads::new(reads::Bounds::default()),
+        shelf: reports::start(reports.clone()).map_err(ServeError::Thread)?,
+        directory: reports,
         own: Arc::clone(&own),
         script: page::whole_script().into(),
     };
@@ -182,6 +192,8 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/page.js", get(page::script))
         .route("/metrics", get(api::metrics))
         .route("/api/v1/look", get(api::look))
+        .route("/api/v1/reports", get(api::reports))
+        .route("/reports/{name}", get(api::report))
         .route("/api/v1/stat/host", get(api::host))
         .route("/api/v1/stat/process/{pid}", get(api::process))
         .route("/api/v1/stat/cgroup", get(api::cgroup))

@@ -18,6 +18,7 @@ const SCRIPT: &str = concat!(
     include_str!("page/live_table.js"),
     include_str!("page/host.js"),
     include_str!("page/detail.js"),
+    include_str!("page/reports.js"),
     include_str!("page/main.js"),
 );
 

@@ -26,6 +26,8 @@ pub enum Subject {
     Process(Pid),
     /// A cgroup, as the client names it.
     Cgroup(PathBuf),
+    /// The page of a report.
+    Report(String),
 }
 
 /// How much is read at a time.

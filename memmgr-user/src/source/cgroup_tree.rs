@@ -1,13 +1,11 @@
-//! A cgroup with the groups and the processes below it.
+//! A cgroup with the groups and the processes below it, for `stat`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use super::{
     cgroup::{MemoryCgroup, V1_UNLIMITED, number},
-    cgroup_path::{Hierarchy, Version, display},
+    cgroup_path::{Version, display},
+    groups::below,
     processes::Processes,
     roots::Roots,
     text,
@@ -72,85 +70,6 @@ pub fn read_cgroup_stat(roots: &Roots, name: &Path) -> Result<CgroupStat, NoCgro
     })
 }
 
-/// A group at a moment, as `top`, `watch` and `serve` see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupRow {
-    /// Its path as in `/proc/PID/cgroup`, `/` for the root. Hostile.
-    pub path: String,
-    /// Usage, page cache included.
-    pub usage_bytes: u64,
-    /// Its own hard limit.
-    pub limit_bytes: Option<u64>,
-    /// Processes of it that the kernel killed for lack of memory; on v2 those below it too.
-    pub oom_kills: Option<u64>,
-}
-
-/// All groups that account memory.
-#[derive(Clone, Debug)]
-pub struct Groups {
-    hierarchy: Option<(Version, Hierarchy)>,
-}
-
-impl Groups {
-    /// How deep groups are looked at: systemd and Kubernetes need six levels.
-    const DEEPEST: usize = 16;
-    /// How many groups are looked at.
-    const MOST: usize = 10_000;
-
-    /// Finds the hierarchy that accounts memory.
-    pub fn find(roots: &Roots) -> Self {
-        let hierarchy = |version| {
-            let mut all = Hierarchy::find_all(roots, version).into_iter();
-            // On a hybrid host v2 is there too, and accounts no memory.
-            all.find(|hierarchy| {
-                hierarchy.top().join("memory.stat").exists() || has_memory(hierarchy.top())
-            })
-            .map(|hierarchy| (version, hierarchy))
-        };
-        Groups { hierarchy: hierarchy(Version::V1).or_else(|| hierarchy(Version::V2)) }
-    }
-
-    /// Every group now, each after the one it is in. One that is removed meanwhile is left out.
-    pub fn read(&self) -> Vec<GroupRow> {
-        let Some((version, hierarchy)) = &self.hierarchy else { return Vec::new() };
-        let mut rows = Vec::new();
-        let mut todo = vec![(hierarchy.top().to_owned(), 0)];
-        while let Some((directory, depth)) = todo.pop() {
-            rows.extend(row(*version, hierarchy, &directory));
-            if depth < Self::DEEPEST && rows.len() + todo.len() < Self::MOST {
-                let first = todo.len();
-                todo.extend(below(&directory).map(|directory| (directory, depth + 1)));
-                // The last is taken first.
-                todo[first..].sort_by(|a, b| b.cmp(a));
-            }
-        }
-        rows
-    }
-}
-
-fn has_memory(top: &Path) -> bool {
-    let controllers = fs::read_to_string(top.join("cgroup.controllers")).unwrap_or_default();
-    controllers.split_whitespace().any(|controller| controller == "memory")
-}
-
-/// The figures of a group; absent for v2's root, which has none, and for a group without the controller.
-fn row(version: Version, hierarchy: &Hierarchy, directory: &Path) -> Option<GroupRow> {
-    let (usage, limit, events) = match version {
-        Version::V1 => ("memory.usage_in_bytes", "memory.limit_in_bytes", "memory.oom_control"),
-        Version::V2 => ("memory.current", "memory.max", "memory.events"),
-    };
-    let events = fs::read_to_string(directory.join(events)).unwrap_or_default();
-    Some(GroupRow {
-        path: display(&hierarchy.cgroup(directory)?),
-        usage_bytes: number(&directory.join(usage))?,
-        limit_bytes: number(&directory.join(limit)).filter(|limit| *limit < V1_UNLIMITED),
-        oom_kills: events
-            .lines()
-            .find_map(|line| line.strip_prefix("oom_kill "))
-            .and_then(|count| count.trim().parse().ok()),
-    })
-}
-
 /// The processes of a group and of those below, by resident memory, and how many could not be read.
 fn members(roots: &Roots, directory: &Path) -> (Vec<Member>, u64) {
     let Ok(mut reader) = Processes::open(roots) else { return (Vec::new(), 0) };
@@ -174,16 +93,6 @@ fn members(roots: &Roots, directory: &Path) -> (Vec<Member>, u64) {
     }
     members.sort_by_key(|member| (std::cmp::Reverse(member.rss_bytes), member.pid));
     (members, unread)
-}
-
-/// The groups directly below one. A group that is removed meanwhile has none.
-fn below(directory: &Path) -> impl Iterator<Item = PathBuf> {
-    fs::read_dir(directory)
-        .into_iter()
-        .flatten()
-        .filter_map(Result::ok)
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .map(|entry| entry.path())
 }
 
 #[cfg(test)]
@@ -258,55 +167,6 @@ mod tests {
             lines,
             [("anonymous", 3000), ("file_cache", 900), ("kernel", 96), ("unexplained", 100)]
         );
-    }
-
-    #[test]
-    fn all_groups_are_listed() {
-        let tree = FakeTree::new(&[
-            ("proc/self/mountinfo", V2_MOUNT),
-            ("cgroup/cgroup.controllers", "cpu memory\n"),
-            ("cgroup/b/memory.current", "20\n"),
-            ("cgroup/b/memory.max", "max\n"),
-            ("cgroup/a/memory.current", "10\n"),
-            ("cgroup/a/memory.max", "30\n"),
-            ("cgroup/a/memory.events", "low 0\noom_kill 2\noom_group_kill 7\n"),
-            ("cgroup/a/c/memory.current", "5\n"),
-            ("cgroup/without/cgroup.procs", "7\n"),
-        ]);
-        let row = |path: &str, usage_bytes, limit_bytes, oom_kills| GroupRow {
-            path: path.to_owned(),
-            usage_bytes,
-            limit_bytes,
-            oom_kills,
-        };
-        assert_eq!(
-            Groups::find(&tree.roots()).read(),
-            [
-                row("/a", 10, Some(30), Some(2)),
-                row("/a/c", 5, None, None),
-                row("/b", 20, None, None)
-            ]
-        );
-        assert!(Groups::find(&FakeTree::new(&[]).roots()).read().is_empty());
-    }
-
-    #[test]
-    fn groups_of_a_container_are_found_by_the_paths_that_are_listed() {
-        let tree = FakeTree::new(&[
-            (
-                "proc/self/mountinfo",
-                "35 31 0:32 /docker/x /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
-            ),
-            ("cgroup/memory/memory.stat", "total_rss 1\n"),
-            ("cgroup/memory/memory.usage_in_bytes", "20\n"),
-            ("cgroup/memory/y/memory.stat", "total_rss 1\n"),
-            ("cgroup/memory/y/memory.usage_in_bytes", "10\n"),
-        ]);
-        let paths: Vec<String> =
-            Groups::find(&tree.roots()).read().into_iter().map(|group| group.path).collect();
-        assert_eq!(paths, ["/docker/x", "/docker/x/y"]);
-        let stat = read_cgroup_stat(&tree.roots(), Path::new(&paths[1])).unwrap();
-        assert_eq!((stat.cgroup.path, stat.cgroup.usage_bytes), (paths[1].clone(), Some(10)));
     }
 
     #[test]

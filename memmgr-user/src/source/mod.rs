@@ -5,6 +5,7 @@ pub mod cgroup;
 pub mod cgroup_path;
 pub mod cgroup_tree;
 pub mod cpu_clock;
+pub mod groups;
 pub mod host;
 pub mod identity;
 pub mod mappings;

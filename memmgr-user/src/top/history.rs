@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use crate::{
     monitor::{Look, Process, trend::Trends},
     report::Host,
-    source::{cgroup_tree::GroupRow, processes::Row},
+    source::{groups::GroupRow, processes::Row},
 };
 
 use super::text::cells;
@@ -146,7 +146,10 @@ impl Histories {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::{source::processes::Table, units::Pid};
+    use crate::{
+        source::{groups::Events, processes::Table},
+        units::Pid,
+    };
 
     /// A process that began at its number.
     pub(in crate::top) fn row(pid: u32, parent: u32, comm: &str, rss_bytes: u64) -> Row {
@@ -170,7 +173,9 @@ pub(super) mod tests {
         usage_bytes: u64,
         limit_bytes: Option<u64>,
     ) -> GroupRow {
-        GroupRow { path: path.to_owned(), usage_bytes, limit_bytes, oom_kills: Some(0) }
+        let events = Events { oom_kill: Some(0), ..Events::default() };
+        let path = path.to_owned();
+        GroupRow { path, usage_bytes, limit_bytes, events, ..GroupRow::default() }
     }
 
     /// A look so many seconds after the first.

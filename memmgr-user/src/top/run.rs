@@ -16,7 +16,7 @@ use crate::{
     escape::Safe,
     monitor::{Look, Monitor, Process},
     pipeline::Ended,
-    source::{process_dir::ProcessDir, processes::Processes, roots::Roots},
+    source::{groups::Extras, process_dir::ProcessDir, processes::Processes, roots::Roots},
     units::Pid,
 };
 
@@ -62,7 +62,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let roots = Roots::default();
     let mut app = App::new(options.interval);
     let first = options.pid.map(|pid| wanted(&roots, pid)).transpose()?;
-    let monitor = Monitor::new(roots.clone())?;
+    let monitor = Monitor::new(roots.clone(), Extras::default())?;
     let screen = Screen::take()?;
     let (out, messages) = sync_channel(WAITING);
     let watcher = watch_host(monitor, options.interval, out.clone())?;

@@ -17,7 +17,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::alert::{Alert, Captured};
+use super::{
+    alert::{Alert, Captured},
+    config::Severity,
+};
 use crate::{report::Report, sink::verdict_line};
 
 /// How long a command may take.
@@ -121,8 +124,14 @@ impl Actions {
         time: Duration,
         mut end: watch::Receiver<bool>,
     ) -> Captured {
-        let failed =
-            |said: String| Captured { pid, comm: comm.to_owned(), html: None, json: None, said };
+        let failed = |said: String| Captured {
+            pid,
+            comm: comm.to_owned(),
+            html: None,
+            json: None,
+            said,
+            severity: None,
+        };
         let Some(_turn) = Turn::take(&self.captured, pid) else {
             return failed("it is captured already, because of another alert".to_owned());
         };
@@ -169,12 +178,11 @@ impl Actions {
         };
         match timeout(time + CAPTURE_SLACK, output).await {
             Ok(Ok(output)) if output.status.success() => match verdict(&json) {
-                Ok(said) => Captured {
-                    pid,
-                    comm: comm.to_owned(),
+                Ok((said, severity)) => Captured {
                     html: Some(html.display().to_string()),
                     json: Some(json.display().to_string()),
-                    said,
+                    severity,
+                    ..failed(said)
                 },
                 Err(error) => failed(format!("the report cannot be read: {error}")),
             },
@@ -238,10 +246,20 @@ impl Drop for Group {
     }
 }
 
-/// The verdict of a report.
-fn verdict(json: &Path) -> anyhow::Result<String> {
+/// Removes the reports of a capture that found nothing to keep them for.
+pub fn forget(captured: &mut Captured) {
+    for path in captured.html.take().into_iter().chain(captured.json.take()) {
+        // A file that stays is no harm.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// The verdict of a report, and the severity of its worst finding.
+fn verdict(json: &Path) -> anyhow::Result<(String, Option<Severity>)> {
     let report: Report = serde_json::from_slice(&std::fs::read(json)?)?;
-    Ok(verdict_line(&report).trim_end_matches('.').to_owned())
+    let severities = report.findings.iter();
+    let worst = severities.filter_map(|finding| Severity::named(&finding.severity)).max();
+    Ok((verdict_line(&report).trim_end_matches('.').to_owned(), worst))
 }
 
 #[cfg(test)]
@@ -249,7 +267,6 @@ mod tests {
     use super::*;
     use crate::watch::{
         alert::{SCHEMA, Status, Subject},
-        config::Severity,
         reading::Key,
     };
 

@@ -99,6 +99,9 @@ pub struct Captured {
     pub json: Option<String>,
     /// The worst finding, or why there is no report.
     pub said: String,
+    /// Its severity; none without a finding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
 }
 
 impl Alert {
@@ -197,6 +200,7 @@ mod tests {
             html: Some("/r.html".to_owned()),
             json: None,
             said: "fill leaks".to_owned(),
+            severity: Some(Severity::Warning),
         });
         check(
             &alert,

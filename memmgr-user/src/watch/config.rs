@@ -17,7 +17,8 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::rule::{Condition, Rule};
+use super::rule::{Condition, Rule, Subject};
+use crate::source::groups::Extras;
 
 /// What `watch` does.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -83,6 +84,13 @@ pub enum Severity {
 }
 
 impl Severity {
+    /// By the name of [`Self::name`].
+    pub fn named(text: &str) -> Option<Self> {
+        [Severity::Info, Severity::Warning, Severity::Critical]
+            .into_iter()
+            .find(|severity| severity.name() == text)
+    }
+
     /// As files and alerts write it.
     pub fn name(self) -> &'static str {
         match self {
@@ -111,7 +119,26 @@ impl Config {
     /// Whether anything is written to the directory: reports of captures, records of kills.
     pub fn writes(&self) -> bool {
         let mut rules = self.rules.iter();
-        rules.any(|rule| rule.capture.is_some() || rule.when.condition == Condition::OomKill)
+        rules.any(|rule| {
+            let writes =
+                matches!(rule.when.condition, Condition::OomKill | Condition::Finding { .. });
+            writes || rule.capture.is_some()
+        })
+    }
+
+    /// What the rules need to know of cgroups beside their figures.
+    pub fn extras(&self) -> Extras {
+        let mut extras = Extras::default();
+        for rule in self.rules.iter().map(|rule| &rule.when) {
+            match (&rule.subject, &rule.condition) {
+                (Subject::Cgroup(group), Condition::Pressure { .. }) => {
+                    extras.pressure.push(group.clone());
+                }
+                (Subject::Process { group: Some(group), .. }, _) => extras.pids.push(group.clone()),
+                _ => {}
+            }
+        }
+        extras
     }
 }
 

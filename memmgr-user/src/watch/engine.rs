@@ -1,17 +1,18 @@
 //! Looks in, alerts out.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use super::{
     alert::{Status, Subject},
+    checks::Found,
     config::Watched,
     kernel_log::Kill,
-    reading::{Growth, Key, Reading, has_subject, readings},
+    reading::{Growth, Key, Reading, has_subject, processes, readings},
     rule::{self, Condition},
     standing::{Raised, Standing},
 };
 use crate::{
-    monitor::Look,
+    monitor::{Look, Process},
     source::processes::Row,
     units::{Pid, human_bytes},
 };
@@ -23,18 +24,26 @@ const WINDOW: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Engine {
     rules: Vec<Standing>,
+    /// Kills come with their names, by [`Engine::killed`]: counters would tell of each once more.
+    are_kills_named: bool,
     growth: Growth,
     last: Option<Look>,
 }
 
 impl Engine {
     /// Rules that nothing is known of yet.
-    pub fn new(rules: Vec<Watched>) -> Self {
+    pub fn new(rules: Vec<Watched>, are_kills_named: bool) -> Self {
         Engine {
             rules: rules.into_iter().map(Standing::new).collect(),
+            are_kills_named,
             growth: Growth::new(WINDOW),
             last: None,
         }
+    }
+
+    /// Kills do not come with their names any more: counters tell of them.
+    pub fn unnamed(&mut self) {
+        self.are_kills_named = false;
     }
 
     /// A rule.
@@ -82,28 +91,30 @@ impl Engine {
         alerts
     }
 
-    /// Takes kills alone, which are looked for more often than everything else.
-    pub fn kills(&mut self, at: Duration, look: impl FnOnce(&mut Look)) -> Vec<Raised> {
+    /// Takes counters alone, which are looked at more often than everything else.
+    pub fn count(&mut self, at: Duration, look: impl FnOnce(&mut Look)) -> Vec<Raised> {
         let Some(mut last) = self.last.take() else { return Vec::new() };
         last.at = at;
         last.time = std::time::SystemTime::now();
         look(&mut last);
-        self.growth.kills(last.oom_kills, &last.groups);
-        let alerts = self.judge(&last, |condition| *condition == Condition::OomKill);
+        self.growth.count(last.oom_kills, &last.groups);
+        let alerts = self.judge(&last, |condition| {
+            matches!(condition, Condition::OomKill | Condition::Event(_))
+        });
         self.last = Some(last);
         alerts
     }
 
-    /// The kernel says that the pressure of a rule was reached just now.
-    pub fn pressure(&mut self, rule: usize, at: Duration) -> Vec<Raised> {
+    /// The kernel says that the pressure of a rule was reached just now, on the host or in a group.
+    pub fn pressure(&mut self, rule: usize, group: Option<&str>, at: Duration) -> Vec<Raised> {
         let Some(look) = &self.last else { return Vec::new() };
         let Condition::Pressure { percent, window, .. } = self.rules[rule].watched.when.condition
         else {
             return Vec::new();
         };
         let reading = Reading {
-            key: Key::Host,
-            name: "host".to_owned(),
+            key: group.map_or(Key::Host, |group| Key::Cgroup(group.to_owned())),
+            name: group.unwrap_or("host").to_owned(),
             value: percent,
             over: true,
             calm: false,
@@ -120,7 +131,10 @@ impl Engine {
     pub fn killed(&mut self, kill: &Kill, at: Duration) -> Vec<Raised> {
         let Some(look) = &self.last else { return Vec::new() };
         let time = look.time + at.saturating_sub(look.at);
-        let groups = [&kill.limited, &kill.cgroup].map(|group| group.as_deref().unwrap_or("/"));
+        // The group at its limit, that of the victim, and those that it is in.
+        let own = kill.cgroup.as_deref().unwrap_or("/");
+        let above = Path::new(own).ancestors().filter_map(Path::to_str);
+        let groups: Vec<&str> = kill.limited.as_deref().into_iter().chain(above).collect();
         let whose = match &kill.limited {
             Some(group) => format!("cgroup {group} was at its limit"),
             None => "the host had no memory left".to_owned(),
@@ -166,12 +180,53 @@ impl Engine {
     fn judge(&mut self, look: &Look, wanted: impl Fn(&Condition) -> bool) -> Vec<Raised> {
         let mut alerts = Vec::new();
         for (number, standing) in self.rules.iter_mut().enumerate() {
-            if wanted(&standing.watched.when.condition) {
-                let readings = readings(&standing.watched.when, look, &self.growth);
-                alerts.extend(standing.judge(number, look, readings));
+            let rule = &standing.watched.when;
+            let is_told_by_name = self.are_kills_named && rule.condition == Condition::OomKill;
+            if is_told_by_name || !wanted(&rule.condition) {
+                continue;
             }
+            let readings = match rule.condition {
+                Condition::Finding { .. } => {
+                    standing.checks.readings(processes(&rule.subject, look))
+                }
+                _ => readings(rule, look, &self.growth),
+            };
+            alerts.extend(standing.judge(number, look, readings));
         }
         alerts
+    }
+
+    /// The next process to look for findings in, among those that are `wanted`, and the rule that asks for it.
+    pub fn next_check(
+        &mut self,
+        at: Duration,
+        wanted: impl Fn(Pid) -> bool,
+    ) -> Option<(usize, Process, String)> {
+        let look = self.last.as_ref()?;
+        self.rules.iter_mut().enumerate().find_map(|(number, standing)| {
+            let Condition::Finding { each, .. } = standing.watched.when.condition else {
+                return None;
+            };
+            let rows = processes(&standing.watched.when.subject, look);
+            let row = standing.checks.next(rows.filter(|row| wanted(row.pid)), at, each)?;
+            Some((number, row.into(), row.comm.clone()))
+        })
+    }
+
+    /// Takes what a check has found; nothing if it failed.
+    pub fn checked(
+        &mut self,
+        rule: usize,
+        process: Process,
+        found: Option<Found>,
+        at: Duration,
+    ) -> Option<Raised> {
+        let look = self.last.as_ref()?;
+        let standing = &mut self.rules[rule];
+        standing.checks.ended(process, found);
+        let rows = look.processes.rows.iter().filter(|row| Process::from(*row) == process);
+        let reading = standing.checks.readings(rows).pop()?;
+        standing.step(rule, at, look.time + at.saturating_sub(look.at), reading)
     }
 }
 
@@ -183,11 +238,15 @@ mod tests {
     use crate::{
         report::Host,
         source::processes::Table,
-        watch::{config::Config, standing::MOST_TOLD},
+        watch::{
+            alert::Captured,
+            config::{Config, Severity},
+            standing::MOST_TOLD,
+        },
     };
 
     fn engine(rules: &str) -> Engine {
-        Engine::new(Config::parse(rules).unwrap().rules)
+        Engine::new(Config::parse(rules).unwrap().rules, false)
     }
 
     /// A look in which these processes have so many MiB.
@@ -278,11 +337,14 @@ mod tests {
             engine("[[rule]]\nname = \"oom\"\nwhen = \"host oom_kill\"\nevery = \"1s\"\n");
         assert!(engine.look(look(0, 5, &[])).is_empty());
         let at = |ms| Duration::from_millis(ms);
-        assert!(engine.kills(at(200), |look| look.oom_kills = Some(5)).is_empty());
-        assert_eq!(engine.kills(at(400), |look| look.oom_kills = Some(6)).len(), 1);
-        assert!(engine.kills(at(600), |look| look.oom_kills = Some(6)).is_empty());
+        assert!(engine.count(at(200), |look| look.oom_kills = Some(5)).is_empty());
+        assert_eq!(engine.count(at(400), |look| look.oom_kills = Some(6)).len(), 1);
+        assert!(engine.count(at(600), |look| look.oom_kills = Some(6)).is_empty());
         assert!(engine.look(look(1, 6, &[])).is_empty());
         assert_eq!(engine.look(look(2, 8, &[])).len(), 1);
+        // Where the kernel names its victims the counters tell nothing twice.
+        engine.are_kills_named = true;
+        assert!(engine.look(look(4, 9, &[])).is_empty());
     }
 
     #[test]
@@ -331,12 +393,12 @@ mod tests {
             engine("[[rule]]\nname = \"slow\"\nwhen = \"host pressure.some > 10% in 2s\"\n");
         engine.look(look(0, 0, &[]));
         assert_eq!(
-            said(&engine.pressure(0, Duration::from_secs(2))),
+            said(&engine.pressure(0, None, Duration::from_secs(2))),
             [
                 "1970-01-01T00:00:02Z warning slow: host: tasks waited for memory for more than 10% of 2s"
             ]
         );
-        assert!(engine.pressure(0, Duration::from_secs(3)).is_empty());
+        assert!(engine.pressure(0, None, Duration::from_secs(3)).is_empty());
     }
 
     #[test]
@@ -360,5 +422,45 @@ mod tests {
         assert_eq!(pid(engine.culprit(&host, |_| true)), Some(8));
         let own = Subject { kind: "process".to_owned(), name: String::new(), pid: Some(9) };
         assert_eq!(pid(engine.culprit(&own, |_| true)), Some(9));
+    }
+
+    #[test]
+    fn findings_are_looked_for_and_told_with_their_capture() {
+        let mut engine = engine(
+            "[[rule]]\nname = \"leaks\"\nwhen = \"process:p* finding warning each 5m\"\nevery = \"1s\"\n",
+        );
+        let second = Duration::from_secs;
+        assert!(engine.look(look(0, 0, &[(7, 1), (8, 1)])).is_empty());
+        assert_eq!(engine.next_check(second(0), |pid| pid.0 > 8), None);
+        let (rule, process, comm) = engine.next_check(second(0), |_| true).unwrap();
+        assert_eq!((rule, process.pid.0, comm.as_str()), (0, 7, "p7"));
+        let found = |over| {
+            let severity = if over { Severity::Critical } else { Severity::Info };
+            let captured = Captured {
+                pid: 7,
+                comm: "p7".to_owned(),
+                html: Some("a.html".to_owned()),
+                json: None,
+                said: "fill leaks".to_owned(),
+                severity: Some(severity),
+            };
+            Some(Found { over, captured })
+        };
+        let raised = engine.checked(0, process, found(true), second(60));
+        assert_eq!(
+            said(raised.as_slice()),
+            [
+                "1970-01-01T00:01:00Z warning leaks: p7 (7): finding critical; p7 (7): fill leaks; report in a.html"
+            ]
+        );
+        // It stands, and is not told again, until the next check.
+        assert!(engine.look(look(70, 0, &[(7, 1), (8, 1)])).is_empty());
+        assert_eq!(engine.next_check(second(70), |pid| pid.0 == 7), None);
+        let (_, again, _) = engine.next_check(second(400), |pid| pid.0 == 7).unwrap();
+        assert_eq!(again, process);
+        assert_eq!(engine.checked(0, process, None, second(410)), None);
+        engine.next_check(second(800), |pid| pid.0 == 7).unwrap();
+        let cleared = engine.checked(0, process, found(false), second(860)).unwrap();
+        assert_eq!((cleared.alert.state, cleared.alert.capture), (Status::Cleared, None));
     }
 }

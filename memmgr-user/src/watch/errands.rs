@@ -6,10 +6,13 @@ use humantime::format_rfc3339_seconds;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
-    act::Actions,
+    act::{Actions, forget},
     alert::{Alert, Status},
+    checks::Found,
+    config::Severity,
     standing::Raised,
 };
+use crate::monitor::Process;
 
 /// What an errand has to tell.
 pub enum News {
@@ -19,19 +22,29 @@ pub enum News {
     Failed(String),
     /// A capture has ended.
     Captured(Box<Raised>),
+    /// A process was looked at for findings.
+    Checked {
+        /// The rule that asked for it.
+        rule: usize,
+        /// The process.
+        process: Process,
+        /// What was found, or why it could not be looked at.
+        found: Result<Found, String>,
+    },
 }
 
 /// Commands, webhooks and captures under way.
 pub struct Errands {
     actions: Actions,
     tasks: JoinSet<News>,
+    checks: bool,
     end: watch::Sender<bool>,
 }
 
 impl Errands {
     /// None yet.
     pub fn new(actions: Actions) -> Self {
-        Errands { actions, tasks: JoinSet::new(), end: watch::channel(false).0 }
+        Errands { actions, tasks: JoinSet::new(), checks: false, end: watch::channel(false).0 }
     }
 
     /// How many are under way, or wait for their turn.
@@ -65,11 +78,49 @@ impl Errands {
         });
     }
 
+    /// Whether a process is looked at for findings just now: one at a time is enough of a burden.
+    pub fn checks(&self) -> bool {
+        self.checks
+    }
+
+    /// Captures a process for so long to see whether it has a finding of at least this severity.
+    pub fn check(
+        &mut self,
+        rule: usize,
+        process: Process,
+        comm: String,
+        time: Duration,
+        least: Severity,
+    ) {
+        let (actions, end) = (self.actions.clone(), self.end.subscribe());
+        self.checks = true;
+        self.tasks.spawn(async move {
+            let at = format_rfc3339_seconds(SystemTime::now()).to_string();
+            let mut captured = actions.capture(process.pid.0, &comm, &at, time, end).await;
+            let found = if captured.json.is_none() {
+                Err(captured.said)
+            } else {
+                let over = captured.severity >= Some(least);
+                if !over {
+                    forget(&mut captured);
+                }
+                Ok(Found { over, captured })
+            };
+            News::Checked { rule, process, found }
+        });
+    }
+
     /// Waits for the next that has something to tell; for ever while there is none.
     pub async fn next(&mut self) -> News {
         match self.tasks.join_next().await {
-            Some(Ok(news)) => news,
-            Some(Err(error)) => News::Failed(error.to_string()),
+            Some(Ok(news)) => {
+                self.checks &= !matches!(news, News::Checked { .. });
+                news
+            }
+            Some(Err(error)) => {
+                self.checks = false;
+                News::Failed(error.to_string())
+            }
             None => std::future::pending().await,
         }
     }

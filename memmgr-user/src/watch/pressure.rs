@@ -5,38 +5,31 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
+    path::Path,
+    time::Duration,
 };
 
 use rustix::fs::OFlags;
 use tokio::io::{Interest, unix::AsyncFd};
-
-use super::rule::{Condition, Rule, Subject};
-use crate::source::roots::Roots;
 
 /// An open trigger. It is gone when this is dropped.
 #[derive(Debug)]
 pub struct Trigger(AsyncFd<File>);
 
 impl Trigger {
-    /// Sets the trigger of a rule over the host's pressure; nothing for any other rule.
+    /// Sets a trigger on a pressure file: some or all tasks waited for this share of a window.
     ///
     /// # Errors
     /// Where the kernel has no pressure or allows no trigger: then the figures have to be looked at.
-    pub fn set(roots: &Roots, rule: &Rule) -> Option<io::Result<Self>> {
-        let (Subject::Host, Condition::Pressure { all, percent, window }) =
-            (&rule.subject, &rule.condition)
-        else {
-            return None;
-        };
-        let path = roots.proc.join("pressure/memory");
+    pub fn set(path: &Path, all: bool, percent: f64, window: Duration) -> io::Result<Self> {
         let set = |window_us: u128| {
             let mut file = OpenOptions::new()
                 .read(true)
                 .write(true)
                 .custom_flags(OFlags::NONBLOCK.bits() as i32)
-                .open(&path)?;
+                .open(path)?;
             let stall_us = (window_us as f64 * percent / 100.0) as u128;
-            let line = if *all { "full" } else { "some" };
+            let line = if all { "full" } else { "some" };
             // One write, with the zero that ends it.
             file.write_all(format!("{line} {} {window_us}\0", stall_us.max(1)).as_bytes())?;
             // SAFETY: a `File` has one descriptor, which is open until the `AsyncFd` is dropped.
@@ -46,18 +39,22 @@ impl Trigger {
         let window_us = window.as_micros();
         // Without CAP_SYS_RESOURCE only multiples of 2 s are allowed (psi_trigger_create in kernel/sched/psi.c).
         let rounded_us = window_us.div_ceil(2_000_000) * 2_000_000;
-        Some(set(window_us).or_else(|error: io::Error| match error.kind() {
+        set(window_us).or_else(|error: io::Error| match error.kind() {
             io::ErrorKind::InvalidInput if rounded_us != window_us => set(rounded_us),
             _ => Err(error),
-        }))
+        })
     }
 
     /// Waits until the kernel says that it was reached.
     ///
     /// # Errors
-    /// When the wait itself fails.
+    /// When the wait itself fails: also when the group of the file is removed.
     pub async fn reached(&self) -> io::Result<()> {
-        self.0.ready(Interest::PRIORITY).await?.clear_ready();
+        let mut ready = self.0.ready(Interest::PRIORITY | Interest::ERROR).await?;
+        if ready.ready().is_error() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        ready.clear_ready();
         Ok(())
     }
 }

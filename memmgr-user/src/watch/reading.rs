@@ -1,15 +1,19 @@
 //! What a rule reads in a look: one reading for each subject that it is over.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet},
     time::Duration,
 };
 
-use super::rule::{Condition, Figure, Rule, Side, Subject, Threshold};
+use super::{
+    counters::Counters,
+    rule::{Condition, Event, Figure, Rule, Side, Subject, Threshold},
+    stalls::Stalls,
+};
 use crate::{
     monitor::{Look, Process, trend::Trends},
-    report::{Host, Pressure},
-    source::{cgroup_tree::GroupRow, processes::Row},
+    report::Host,
+    source::{groups::GroupRow, processes::Row},
     units::{Pid, human_bytes},
 };
 
@@ -47,28 +51,21 @@ pub struct Growth {
     used: Trends<()>,
     groups: Trends<String>,
     processes: Trends<Process>,
-    stalls: VecDeque<(Duration, f64, f64)>,
-    oom_kills: Option<u64>,
-    group_kills: HashMap<String, u64>,
-    fresh_kills: u64,
-    fresh_group_kills: Vec<(String, u64)>,
+    stalls: Stalls,
+    group_stalls: HashMap<String, Stalls>,
+    counters: Counters,
 }
 
 impl Growth {
-    /// How long a pressure window may be.
-    const LONGEST_STALL: Duration = Duration::from_secs(12);
-
     /// Takes rates over this window.
     pub fn new(window: Duration) -> Self {
         Growth {
             used: Trends::new(window),
             groups: Trends::new(window),
             processes: Trends::new(window),
-            stalls: VecDeque::new(),
-            oom_kills: None,
-            group_kills: HashMap::new(),
-            fresh_kills: 0,
-            fresh_group_kills: Vec::new(),
+            stalls: Stalls::default(),
+            group_stalls: HashMap::new(),
+            counters: Counters::default(),
         }
     }
 
@@ -79,36 +76,23 @@ impl Growth {
         self.groups.update(look.at, groups);
         let rows = look.processes.rows.iter();
         self.processes.update(look.at, rows.map(|row| (row.into(), row.rss_bytes)));
-        if let Some(Pressure { some, full }) = &look.host.pressure {
-            self.stalls.push_back((look.at, some.total_s, full.total_s));
+        if let Some(pressure) = &look.host.pressure {
+            self.stalls.update(look.at, pressure);
         }
-        while self
-            .stalls
-            .front()
-            .is_some_and(|(at, ..)| look.at.saturating_sub(*at) > Self::LONGEST_STALL)
+        let mut before = std::mem::take(&mut self.group_stalls);
+        for (path, pressure) in
+            look.groups.iter().filter_map(|group| Some((&group.path, group.pressure.as_ref()?)))
         {
-            self.stalls.pop_front();
+            let mut stalls = before.remove(path).unwrap_or_default();
+            stalls.update(look.at, pressure);
+            self.group_stalls.insert(path.clone(), stalls);
         }
-        self.kills(look.oom_kills, &look.groups);
+        self.count(look.oom_kills, &look.groups);
     }
 
-    /// Takes the counts of kills, of the host and of groups.
-    pub fn kills(&mut self, host: Option<u64>, groups: &[GroupRow]) {
-        // What was killed before the watch began is not its news.
-        let before = self.oom_kills.or(host);
-        self.fresh_kills = host.zip(before).map_or(0, |(now, then)| now.saturating_sub(then));
-        self.oom_kills = host;
-        self.fresh_group_kills.clear();
-        let mut kills = HashMap::new();
-        for group in groups {
-            let Some(now) = group.oom_kills else { continue };
-            let then = self.group_kills.get(&group.path).copied().unwrap_or(now);
-            if now > then {
-                self.fresh_group_kills.push((group.path.clone(), now - then));
-            }
-            kills.insert(group.path.clone(), now);
-        }
-        self.group_kills = kills;
+    /// Takes counters alone, of the host and of groups.
+    pub fn count(&mut self, kills: Option<u64>, groups: &[GroupRow]) {
+        self.counters.update(kills, groups);
     }
 
     /// The process that grew most within the window among those of a look that `wanted` says yes to; none where none grew.
@@ -118,15 +102,6 @@ impl Growth {
             .filter(|(_, gained)| *gained > 0)
             .max_by_key(|(_, gained)| *gained)
             .map(|(row, _)| row)
-    }
-
-    /// Percent of a window until now in which tasks waited for memory; absent where the kernel does not say.
-    fn stalled(&self, at: Duration, all: bool, window: Duration) -> Option<f64> {
-        let since = at.checked_sub(window)?;
-        let (then, some, full) = self.stalls.iter().rev().find(|(at, ..)| *at <= since)?;
-        let (now, some_now, full_now) = self.stalls.back()?;
-        let waited = if all { full_now - full } else { some_now - some };
-        Some(waited / now.saturating_sub(*then).as_secs_f64() * 100.0)
     }
 }
 
@@ -143,13 +118,36 @@ pub fn has_subject(rule: &Rule, look: &Look) -> bool {
             _ => true,
         },
         Subject::Cgroup(pattern) => look.groups.iter().any(|group| {
-            pattern.matches(&group.path) && (!of_a_limit || group.limit_bytes.is_some())
+            let has_it = match rule.condition {
+                Condition::Pressure { .. } => group.pressure.is_some(),
+                Condition::Event(event) => event.of(&group.events).is_some(),
+                _ => !of_a_limit || group.limit_bytes.is_some(),
+            };
+            has_it && pattern.matches(&group.path)
         }),
-        Subject::Process(pattern) => {
-            look.processes.rows.iter().any(|row| pattern.matches(&row.comm))
+        Subject::Process { .. } | Subject::Pid(_) => {
+            processes(&rule.subject, look).next().is_some()
         }
-        Subject::Pid(pid) => look.processes.rows.iter().any(|row| row.pid == *pid),
     }
+}
+
+/// The processes that a rule is about.
+pub fn processes<'a>(subject: &'a Subject, look: &'a Look) -> impl Iterator<Item = &'a Row> {
+    let members: Option<HashSet<Pid>> = match subject {
+        Subject::Process { group: Some(pattern), .. } => {
+            let groups = look.groups.iter().filter(|group| pattern.matches(&group.path));
+            Some(groups.flat_map(|group| group.pids.iter().copied()).collect())
+        }
+        _ => None,
+    };
+    look.processes.rows.iter().filter(move |row| match subject {
+        Subject::Process { name, .. } => {
+            name.matches(&row.comm)
+                && members.as_ref().is_none_or(|members| members.contains(&row.pid))
+        }
+        Subject::Pid(pid) => row.pid == *pid,
+        Subject::Host | Subject::Cgroup(_) => false,
+    })
 }
 
 /// Reads what a rule is about.
@@ -169,24 +167,20 @@ pub fn readings(rule: &Rule, look: &Look, growth: &Growth) -> Vec<Reading> {
                         .limit_bytes
                         .and_then(|limit| growth.groups.seconds_to(&group.path, limit)),
                 };
-                let reading = read.of(&rule.condition).or_else(|| {
-                    let fresh =
-                        growth.fresh_group_kills.iter().find(|(path, _)| *path == group.path);
-                    (rule.condition == Condition::OomKill)
-                        .then(|| kills(fresh.map_or(0, |(_, n)| *n)))
+                let new = growth.counters.of(&group.path);
+                let reading = read.of(&rule.condition).or_else(|| match &rule.condition {
+                    Condition::Pressure { all, percent, window } => {
+                        let stalls = growth.group_stalls.get(&group.path)?;
+                        Some(stall(stalls.percent(*all, *window)?, *all, *percent, *window))
+                    }
+                    Condition::OomKill => Some(kills(new.oom_kill.unwrap_or(0))),
+                    Condition::Event(event) => Some(events(*event, event.of(&new).unwrap_or(0))),
+                    _ => None,
                 })?;
                 Some(reading.about(Key::Cgroup(group.path.clone()), group.path.clone()))
             })
             .collect(),
-        Subject::Process(_) | Subject::Pid(_) => look
-            .processes
-            .rows
-            .iter()
-            .filter(|row| match &rule.subject {
-                Subject::Process(pattern) => pattern.matches(&row.comm),
-                Subject::Pid(pid) => row.pid == *pid,
-                Subject::Host | Subject::Cgroup(_) => false,
-            })
+        Subject::Process { .. } | Subject::Pid(_) => processes(&rule.subject, look)
             .filter_map(|row| {
                 let read = Read {
                     bytes: |figure| (figure == Figure::Rss).then_some(row.rss_bytes),
@@ -215,10 +209,10 @@ fn host(condition: &Condition, look: &Look, growth: &Growth) -> Option<Reading> 
     };
     let reading = read.of(condition).or_else(|| match condition {
         Condition::Pressure { all, percent, window } => {
-            let stalled = growth.stalled(look.at, *all, *window)?;
+            let stalled = growth.stalls.percent(*all, *window)?;
             Some(stall(stalled, *all, *percent, *window))
         }
-        Condition::OomKill => Some(kills(growth.fresh_kills)),
+        Condition::OomKill => Some(kills(growth.counters.kills())),
         _ => None,
     })?;
     Some(reading.about(Key::Host, "host".to_owned()))
@@ -281,7 +275,10 @@ impl<F: Fn(Figure) -> Option<u64>> Read<F> {
                 );
                 Some(reading(left, left < within_s, left >= within_s * 2.0, what))
             }
-            Condition::Pressure { .. } | Condition::OomKill => None,
+            Condition::Pressure { .. }
+            | Condition::OomKill
+            | Condition::Event(_)
+            | Condition::Finding { .. } => None,
         }
     }
 }
@@ -300,6 +297,12 @@ fn kills(count: u64) -> Reading {
     reading(count as f64, count > 0, count == 0, what)
 }
 
+fn events(event: Event, count: u64) -> Reading {
+    let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
+    let what = format!("{} {times}", event.meaning());
+    reading(count as f64, count > 0, count == 0, what)
+}
+
 fn reading(value: f64, over: bool, calm: bool, what: String) -> Reading {
     Reading { key: Key::Host, name: String::new(), value, over, calm, what }
 }
@@ -315,13 +318,18 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::{report::PressureLine, source::processes::Table};
+    use crate::{
+        report::{Pressure, PressureLine},
+        source::{groups::Events, processes::Table},
+    };
 
     /// A look at a second: memory in use, the usage of the group `/web` and of a process `server`, a tenth of a second
-    /// stalled in each, and a kill in second 4.
+    /// stalled in each, and a kill in second 4, when the group, in which 7 is, is also slowed down twice.
     fn look(second: u64) -> Look {
         let mib = |n: u64| n << 20;
-        let pressure = PressureLine { total_s: second as f64 / 10.0, ..PressureLine::default() };
+        let some = PressureLine { total_s: second as f64 / 10.0, ..PressureLine::default() };
+        let pressure = Some(Pressure { some, full: PressureLine::default() });
+        let late = u64::from(second >= 4);
         Look {
             at: Duration::from_secs(second),
             time: SystemTime::UNIX_EPOCH,
@@ -330,15 +338,21 @@ mod tests {
                 available_bytes: Some(mib(500) - mib(10) * second),
                 used_bytes: mib(500) + mib(10) * second,
                 swap_total_bytes: 0,
-                pressure: Some(Pressure { some: pressure, full: PressureLine::default() }),
+                pressure: pressure.clone(),
                 ..Host::default()
             },
-            oom_kills: Some(u64::from(second >= 4)),
+            oom_kills: Some(late),
             groups: vec![GroupRow {
                 path: "/web".to_owned(),
                 usage_bytes: mib(80) + mib(2) * second,
                 limit_bytes: Some(mib(100)),
-                oom_kills: Some(u64::from(second >= 4)),
+                events: Events {
+                    high: Some(3 + 2 * late),
+                    oom_kill: Some(late),
+                    ..Events::default()
+                },
+                pressure,
+                pids: vec![Pid(7)],
             }],
             processes: Table {
                 rows: vec![row(7, "server", mib(50) + mib(1) * second), row(8, "other", mib(5))],
@@ -408,7 +422,11 @@ mod tests {
             &[("/web", "usage 84.0 MiB > 83% of 100.0 MiB", true, false)],
         );
         check("cgroup:/x* usage > 83%", 2, &[]);
-        check("process:s* rss > 51MiB", 2, &[("server", "rss 52.0 MiB > 51.0 MiB", true, false)]);
+        let server = [("server", "rss 52.0 MiB > 51.0 MiB", true, false)];
+        check("process:s* rss > 51MiB", 2, &server);
+        check("process:*@/web rss > 51MiB", 2, &server);
+        check("process:o*@/web rss > 51MiB", 2, &[]);
+        check("process:s*@/w rss > 51MiB", 2, &[]);
         check("pid:8 rss > 51MiB", 2, &[("other", "rss 5.0 MiB > 51.0 MiB", false, true)]);
     }
 
@@ -448,6 +466,12 @@ mod tests {
         check("host oom_kill", 4, &[("host", one, true, false)]);
         check("host oom_kill", 5, &[("host", none, false, true)]);
         check("cgroup:* oom_kill", 4, &[("/web", one, true, false)]);
+        check("cgroup:/web pressure.some > 5% in 2s", 3, &[("/web", stalled, true, false)]);
+        let slow = "it was slowed down above memory.high 2 times";
+        check("cgroup:/web event.high", 4, &[("/web", slow, true, false)]);
+        let slow = "it was slowed down above memory.high 0 times";
+        check("cgroup:/web event.high", 5, &[("/web", slow, false, true)]);
+        check("process:server finding info", 5, &[]);
     }
 
     #[test]
@@ -462,6 +486,11 @@ mod tests {
         check("cgroup:/w* full within 1m", None, false);
         check("cgroup:/w* full within 1m", Some(1), true);
         check("cgroup:/x usage > 1GiB", Some(1), false);
+        check("cgroup:/web event.high", None, true);
+        check("cgroup:/web event.max", None, false);
+        check("cgroup:/web pressure.some > 10% in 1s", None, true);
+        check("process:*@/web rss > 90%", None, true);
+        check("process:*@/db rss > 90%", None, false);
         check("host swap > 10%", None, false);
         check("host pressure.some > 10% in 1s", None, true);
         check("host used > 10%", None, true);

@@ -6,15 +6,21 @@
 //! host oom_kill
 //! cgroup:/web/* usage > 90% for 30s clear 80%
 //! cgroup:/web full within 10m
+//! cgroup:/web event.high
 //! process:nginx* rss > 2GiB
-//! process:* grows > 1MiB/s for 30s
+//! process:*@/web/* grows > 1MiB/s for 30s
 //! pid:4711 grows > 1MiB/s
+//! process:nginx* finding warning each 30m
 //! ```
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, time::Duration};
 
-use super::pattern::Pattern;
-use crate::units::{Pid, human_bytes};
+use super::config::Severity;
+use crate::{
+    pattern::Pattern,
+    source::groups::Events,
+    units::{Pid, human_bytes},
+};
 
 /// A rule.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,8 +40,13 @@ pub enum Subject {
     Host,
     /// Every cgroup whose path matches.
     Cgroup(Pattern),
-    /// Every process whose name matches.
-    Process(Pattern),
+    /// Every process whose name matches, in a group whose path matches if there is one.
+    Process {
+        /// The name.
+        name: Pattern,
+        /// The path of its memory cgroup.
+        group: Option<Pattern>,
+    },
     /// One process.
     Pid(Pid),
 }
@@ -77,6 +88,63 @@ pub enum Condition {
     },
     /// The kernel killed a process for lack of memory.
     OomKill,
+    /// The kernel counted an event of a cgroup.
+    Event(Event),
+    /// A capture, which is made again and again, has a finding of at least this severity.
+    Finding {
+        /// The least severity.
+        severity: Severity,
+        /// Distance of two captures of a process.
+        each: Duration,
+    },
+}
+
+/// What happens to a cgroup at its limits, as `memory.events` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// See [`Events::low`].
+    Low,
+    /// See [`Events::high`].
+    High,
+    /// See [`Events::max`].
+    Max,
+    /// See [`Events::oom`].
+    Oom,
+}
+
+impl Event {
+    /// All of them.
+    pub const ALL: [Event; 4] = [Event::Low, Event::High, Event::Max, Event::Oom];
+
+    /// As rules name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Event::Low => "event.low",
+            Event::High => "event.high",
+            Event::Max => "event.max",
+            Event::Oom => "event.oom",
+        }
+    }
+
+    /// What it means, of a group.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Event::Low => "its protected memory was reclaimed",
+            Event::High => "it was slowed down above memory.high",
+            Event::Max => "it was at its limit",
+            Event::Oom => "it was at its limit and nothing could be reclaimed",
+        }
+    }
+
+    /// How often it happened.
+    pub fn of(self, events: &Events) -> Option<u64> {
+        match self {
+            Event::Low => events.low,
+            Event::High => events.high,
+            Event::Max => events.max,
+            Event::Oom => events.oom,
+        }
+    }
 }
 
 /// A figure that has a level.
@@ -122,7 +190,7 @@ impl Threshold {
     }
 
     /// The same, nearer to calm: a twentieth back.
-    fn eased(self, side: Side) -> Self {
+    pub(super) fn eased(self, side: Side) -> Self {
         let factor = match side {
             Side::Above => 0.95,
             Side::Below => 1.05,
@@ -133,7 +201,7 @@ impl Threshold {
         }
     }
 
-    fn is_beyond(self, other: Self, side: Side) -> bool {
+    pub(super) fn is_beyond(self, other: Self, side: Side) -> bool {
         let (own, other) = match (self, other) {
             (Threshold::Bytes(own), Threshold::Bytes(other)) => (own as f64, other as f64),
             (Threshold::Percent(own), Threshold::Percent(other)) => (own, other),
@@ -146,197 +214,13 @@ impl Threshold {
     }
 }
 
-/// Words of a rule, taken one after the other.
-struct Words<'a>(std::str::SplitWhitespace<'a>);
-
-impl<'a> Words<'a> {
-    fn take(&mut self, what: &str) -> Result<&'a str, String> {
-        self.0.next().ok_or_else(|| format!("{what} is missing at the end"))
-    }
-
-    fn expect(&mut self, word: &str) -> Result<(), String> {
-        match self.take(word)? {
-            found if found == word => Ok(()),
-            found => Err(format!("{found:?} stands where {word:?} has to be")),
-        }
-    }
-}
-
-impl FromStr for Rule {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut words = Words(text.split_whitespace());
-        let subject =
-            subject(words.take("what is watched (host, cgroup:PATH, process:NAME, pid:N)")?)?;
-        let condition = condition(&subject, &mut words)?;
-        let mut rule = Rule { subject, condition, lasting: Duration::ZERO };
-        while let Some(word) = words.0.next() {
-            match (word, &mut rule.condition) {
-                ("for", Condition::OomKill | Condition::Pressure { .. }) => {
-                    return Err("this happens at a moment: it cannot last (`for`)".to_owned());
-                }
-                ("for", _) => rule.lasting = time(words.take("a time")?)?,
-                ("clear", Condition::Level { side, threshold, clear, .. }) => {
-                    let text = words.take("a threshold")?;
-                    *clear = level(text)?;
-                    if std::mem::discriminant(clear) != std::mem::discriminant(threshold)
-                        || clear.is_beyond(*threshold, *side)
-                    {
-                        return Err(format!(
-                            "`clear {text}` has to be on the calm side of the threshold, and like it bytes or percent"
-                        ));
-                    }
-                }
-                ("clear", Condition::Growth { threshold, clear }) => {
-                    let text = words.take("a rate")?;
-                    *clear = rate(text)?;
-                    if *clear > *threshold {
-                        return Err(format!(
-                            "`clear {text}` has to be on the calm side of the threshold"
-                        ));
-                    }
-                }
-                ("clear", _) => return Err("this has no level to be cleared at".to_owned()),
-                _ => {
-                    return Err(format!(
-                        "{word:?} is not understood; `for TIME` and `clear VALUE` can stand there"
-                    ));
-                }
-            }
-        }
-        Ok(rule)
-    }
-}
-
-fn subject(word: &str) -> Result<Subject, String> {
-    let pattern = |text: &str| {
-        Pattern::new(text).ok_or_else(|| format!("{word:?} names nobody; `*` stands for all"))
-    };
-    match word.split_once(':') {
-        None if word == "host" => Ok(Subject::Host),
-        Some(("cgroup", path)) if path.starts_with(['/', '*']) => {
-            Ok(Subject::Cgroup(pattern(path)?))
-        }
-        Some(("cgroup", path)) => {
-            Err(format!("{path:?} is no path of a cgroup: they begin with /"))
-        }
-        Some(("process", name)) => {
-            let pattern = pattern(name)?;
-            // TASK_COMM_LEN of include/linux/sched.h, less the 0 at the end.
-            if pattern.shortest() > 15 {
-                return Err(format!(
-                    "the kernel keeps 15 bytes of a process's name, {name:?} has more: cut it there, or write `*` for the rest"
-                ));
-            }
-            Ok(Subject::Process(pattern))
-        }
-        Some(("pid", number)) => match number.parse() {
-            Ok(pid) if pid > 0 => Ok(Subject::Pid(Pid(pid))),
-            _ => Err(format!("{number:?} is no process number")),
-        },
-        _ => Err(format!(
-            "{word:?} cannot be watched; host, cgroup:PATH, process:NAME and pid:N can"
-        )),
-    }
-}
-
-fn condition(subject: &Subject, words: &mut Words) -> Result<Condition, String> {
-    let word = words.take("what has to be so")?;
-    let process = matches!(subject, Subject::Process(_) | Subject::Pid(_));
-    let figure = match (word, subject) {
-        ("available", Subject::Host) => Some(Figure::Available),
-        ("used", Subject::Host) => Some(Figure::Used),
-        ("swap", Subject::Host) => Some(Figure::Swap),
-        ("usage", Subject::Cgroup(_)) => Some(Figure::Usage),
-        ("rss", _) if process => Some(Figure::Rss),
-        _ => None,
-    };
-    if let Some(figure) = figure {
-        let side = match words.take("`<` or `>`")? {
-            ">" => Side::Above,
-            "<" => Side::Below,
-            other => return Err(format!("{other:?} stands where `<` or `>` has to be")),
-        };
-        let threshold = level(words.take("a threshold")?)?;
-        let clear = threshold.eased(side);
-        return Ok(Condition::Level { figure, side, threshold, clear });
-    }
-    match (word, subject) {
-        ("grows", _) => {
-            words.expect(">")?;
-            let threshold = rate(words.take("a rate")?)?;
-            Ok(Condition::Growth { threshold, clear: threshold / 2.0 })
-        }
-        ("full", Subject::Cgroup(_) | Subject::Host) => {
-            words.expect("within")?;
-            Ok(Condition::Full { within: time(words.take("a time")?)? })
-        }
-        ("pressure.some" | "pressure.full", Subject::Host) => {
-            words.expect(">")?;
-            let text = words.take("a share of time")?;
-            let Threshold::Percent(percent) = level(text)? else {
-                return Err(format!("{text:?} is no share of time; write 10%"));
-            };
-            words.expect("in")?;
-            let window = time(words.take("a window of time")?)?;
-            if !(Duration::from_millis(500)..=Duration::from_secs(10)).contains(&window) {
-                return Err("the kernel looks at windows of 500ms to 10s".to_owned());
-            }
-            Ok(Condition::Pressure { all: word == "pressure.full", percent, window })
-        }
-        ("oom_kill", Subject::Host | Subject::Cgroup(_)) => Ok(Condition::OomKill),
-        _ => Err(format!("{word:?} is not known of {subject}; {} are", known(subject))),
-    }
-}
-
-fn known(subject: &Subject) -> &'static str {
-    match subject {
-        Subject::Host => {
-            "available, used, swap, grows, full, pressure.some, pressure.full and oom_kill"
-        }
-        Subject::Cgroup(_) => "usage, grows, full and oom_kill",
-        Subject::Process(_) | Subject::Pid(_) => "rss and grows",
-    }
-}
-
-fn level(text: &str) -> Result<Threshold, String> {
-    if let Some(number) = text.strip_suffix('%') {
-        return match number.parse::<f64>() {
-            Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(Threshold::Percent(percent)),
-            _ => Err(format!("{text:?} is no percent from 0% to 100%")),
-        };
-    }
-    size(text).map(Threshold::Bytes)
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    match text.strip_suffix("/s").map(size) {
-        Some(Ok(bytes)) if bytes > 0 => Ok(bytes as f64),
-        _ => Err(format!("{text:?} is no rate; write 1MiB/s")),
-    }
-}
-
-fn size(text: &str) -> Result<u64, String> {
-    // A number alone is a percent to one and MiB to another.
-    let has_unit = text.ends_with(|last: char| !last.is_ascii_digit());
-    match text.parse::<bytesize::ByteSize>() {
-        Ok(size) if has_unit => Ok(size.as_u64()),
-        _ => Err(format!("{text:?} is neither a size nor a percent; write 512MiB or 10%")),
-    }
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|_| format!("{text:?} is no time; write 30s, 5m or 500ms"))
-}
-
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Subject::Host => f.write_str("host"),
             Subject::Cgroup(pattern) => write!(f, "cgroup:{pattern}"),
-            Subject::Process(pattern) => write!(f, "process:{pattern}"),
+            Subject::Process { name, group: None } => write!(f, "process:{name}"),
+            Subject::Process { name, group: Some(group) } => write!(f, "process:{name}@{group}"),
             Subject::Pid(pid) => write!(f, "pid:{pid}"),
         }
     }
@@ -370,117 +254,6 @@ impl Side {
         match self {
             Side::Above => '>',
             Side::Below => '<',
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(text: &str, subject: &str, condition: Condition, lasting_s: u64) {
-        let rule: Rule = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
-        assert_eq!(rule.subject.to_string(), subject, "{text}");
-        assert_eq!(rule.condition, condition, "{text}");
-        assert_eq!(rule.lasting, Duration::from_secs(lasting_s), "{text}");
-    }
-
-    fn above(figure: Figure, threshold: Threshold, clear: Threshold) -> Condition {
-        Condition::Level { figure, side: Side::Above, threshold, clear }
-    }
-
-    #[test]
-    fn rules_are_read() {
-        let bytes = |mib: u64| Threshold::Bytes(mib << 20);
-        check(
-            "host available < 10% for 10s",
-            "host",
-            Condition::Level {
-                figure: Figure::Available,
-                side: Side::Below,
-                threshold: Threshold::Percent(10.0),
-                clear: Threshold::Percent(10.5),
-            },
-            10,
-        );
-        check(
-            "  process:nginx*   rss > 100MiB ",
-            "process:nginx*",
-            above(Figure::Rss, bytes(100), bytes(95)),
-            0,
-        );
-        check(
-            "cgroup:/a/* usage > 90% clear 80% for 1m",
-            "cgroup:/a/*",
-            above(Figure::Usage, Threshold::Percent(90.0), Threshold::Percent(80.0)),
-            60,
-        );
-        check(
-            "pid:7 grows > 1MiB/s for 30s",
-            "pid:7",
-            Condition::Growth { threshold: 1_048_576.0, clear: 524_288.0 },
-            30,
-        );
-        check(
-            "cgroup:* grows > 1MiB/s clear 1KiB/s",
-            "cgroup:*",
-            Condition::Growth { threshold: 1_048_576.0, clear: 1024.0 },
-            0,
-        );
-        check(
-            "cgroup:/web full within 10m",
-            "cgroup:/web",
-            Condition::Full { within: Duration::from_mins(10) },
-            0,
-        );
-        check(
-            "host pressure.full > 7.5% in 2s",
-            "host",
-            Condition::Pressure { all: true, percent: 7.5, window: Duration::from_secs(2) },
-            0,
-        );
-        check("host oom_kill", "host", Condition::OomKill, 0);
-    }
-
-    #[test]
-    fn errors_say_what_could_stand_there() {
-        for (text, expected) in [
-            ("", "what is watched"),
-            (
-                "disk used > 5%",
-                "\"disk\" cannot be watched; host, cgroup:PATH, process:NAME and pid:N can",
-            ),
-            ("cgroup:web usage > 1", "they begin with /"),
-            ("process: rss > 1", "names nobody"),
-            ("process:a-service-of-ours rss > 1MiB", "15 bytes of a process's name"),
-            ("process:*a-service-of-ours* rss > 1MiB", "15 bytes of a process's name"),
-            ("host used > 5", "write 512MiB or 10%"),
-            ("host used > 5MiB clear 4", "write 512MiB or 10%"),
-            ("pid:7 grows > 5/s", "write 1MiB/s"),
-            ("pid:0 rss > 1", "is no process number"),
-            ("pid:x rss > 1", "is no process number"),
-            ("host", "what has to be so is missing"),
-            ("host rss > 5MiB", "\"rss\" is not known of host; available, used,"),
-            ("cgroup:/a pressure.some > 5% in 2s", "usage, grows, full and oom_kill are"),
-            ("process:a usage > 5MiB", "rss and grows are"),
-            ("host used = 5%", "\"=\" stands where `<` or `>` has to be"),
-            ("host used >", "a threshold is missing"),
-            ("host used > much", "write 512MiB or 10%"),
-            ("host used > 101%", "no percent from 0% to 100%"),
-            ("pid:7 grows > 5MiB", "write 1MiB/s"),
-            ("pid:7 grows > 0/s", "write 1MiB/s"),
-            ("host used > 5% for ever", "\"ever\" is no time"),
-            ("host used > 5% clear 6%", "calm side"),
-            ("host used > 5% clear 1MiB", "calm side"),
-            ("host available < 5% clear 4%", "calm side"),
-            ("host oom_kill for 3s", "cannot last"),
-            ("host full within 3s clear 5s", "no level to be cleared at"),
-            ("host pressure.some > 10% in 1m", "500ms to 10s"),
-            ("host pressure.some > 10MiB in 1s", "no share of time"),
-            ("host used > 5% soon", "`for TIME` and `clear VALUE`"),
-        ] {
-            let error = text.parse::<Rule>().expect_err(text);
-            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 }

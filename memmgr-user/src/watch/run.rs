@@ -21,24 +21,24 @@ use super::{
     flight::Flight,
     history::{History, HistoryError},
     kept::Kept,
-    kernel_log::{KernelLog, Kill},
-    pressure::Trigger,
+    kernel_log::Kill,
     records::Records,
-    rule::{Condition, Subject},
+    rule::Condition,
     standing::Raised,
     voice::Voice,
+    wakers::{self, Wakers},
 };
 use crate::{
     monitor::{Monitor, MonitorError},
-    source::{
-        cgroup_tree::{Groups, read_cgroup_stat},
-        host::oom_kills,
-    },
+    source::{cgroup_tree::read_cgroup_stat, host::oom_kills},
     units::Pid,
 };
 
-/// Kills are looked for this often, whatever the interval: a person is to know within a second.
-const KILLS_EVERY: Duration = Duration::from_millis(250);
+/// Counters that the kernel says nothing of are looked at this often, whatever the interval: a person is to know of a kill
+/// within a second.
+const COUNTERS_EVERY: Duration = Duration::from_millis(250);
+/// How long a process is captured to look for findings, where the rule does not say.
+const CHECK_TIME: Duration = Duration::from_mins(1);
 /// When the watch ends, what is under way has this long: captures to write their reports, commands and webhooks to finish.
 const GRACE: Duration = Duration::from_secs(15);
 
@@ -56,11 +56,9 @@ pub enum WatchError {
 /// What wakes the loop.
 enum Wake {
     Look,
-    Kills,
-    Pressure(usize),
-    Killed(Box<Kill>),
+    Counters,
+    Kernel(wakers::Wake),
     Errand(News),
-    Trouble(String),
     End,
 }
 
@@ -80,25 +78,21 @@ pub async fn run(
 ) -> Result<(), WatchError> {
     let history = config.keep.as_ref().map(|path| History::open(path, config.retention));
     let (news, mut come) = mpsc::unbounded_channel();
-    set_triggers(&monitor, &config, &news);
-    let is_kill = |condition: &Condition| *condition == Condition::OomKill;
-    let kill_rules = config.rules.iter().filter(|rule| is_kill(&rule.when.condition));
-    let of_groups = kill_rules.clone().any(|rule| matches!(rule.when.subject, Subject::Cgroup(_)));
-    let of_kills = kill_rules.count() > 0;
-    // Where the kernel's log is for others its counters tell of kills, though not of whom.
-    let polled = of_kills && !listen(&news);
-    let mut looks = interval(config.interval);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut kill_looks = interval(KILLS_EVERY);
-    kill_looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let rules = config.rules.iter().map(|rule| (rule.name.clone(), rule.when.clone())).collect();
+    let wakers = Wakers::start(monitor.roots(), rules, news);
+    let of_kills = config.rules.iter().any(|rule| rule.when.condition == Condition::OomKill);
+    let [mut looks, mut counters] = [config.interval, COUNTERS_EVERY].map(interval);
+    for ticks in [&mut looks, &mut counters] {
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    }
     let mut watching = Watching {
-        groups: of_groups.then(|| Groups::find(monitor.roots())),
         monitor,
         flight: Flight::default(),
         records: of_kills.then(|| Records::new(config.directory.clone())),
         kept: Kept::new(history.transpose()?),
         errands: Errands::new(Actions::new(&config.directory, memmgr)),
-        engine: Engine::new(config.rules),
+        engine: Engine::new(config.rules, wakers.are_kills_named()),
+        wakers,
         voice: Voice::new(),
         out,
         write,
@@ -108,22 +102,17 @@ pub async fn run(
     loop {
         let wake = tokio::select! {
             () = &mut over => Wake::End,
-            Some(wake) = come.recv() => wake,
+            Some(wake) = come.recv() => Wake::Kernel(wake),
             news = watching.errands.next() => Wake::Errand(news),
             _ = looks.tick() => Wake::Look,
-            _ = kill_looks.tick(), if polled => Wake::Kills,
+            _ = counters.tick(), if watching.must_count() => Wake::Counters,
         };
         let raised = match wake {
             Wake::End => break,
             Wake::Look => watching.look()?,
-            Wake::Kills => watching.count_kills(),
-            Wake::Killed(kill) => watching.killed(&kill),
-            Wake::Pressure(rule) => watching.engine.pressure(rule, watching.monitor.elapsed()),
+            Wake::Counters => watching.count(),
+            Wake::Kernel(wake) => watching.kernel(wake),
             Wake::Errand(news) => watching.errand(news),
-            Wake::Trouble(text) => {
-                watching.voice.say(&text);
-                Vec::new()
-            }
         };
         if watching.tell(raised) == Heard::Nowhere {
             break;
@@ -144,8 +133,7 @@ enum Heard {
 struct Watching<'a, W> {
     monitor: Monitor,
     engine: Engine,
-    /// For kills by the kernel's counters, if a rule is about groups.
-    groups: Option<Groups>,
+    wakers: Wakers,
     flight: Flight,
     /// If a rule is about kills.
     records: Option<Records>,
@@ -172,12 +160,29 @@ impl<W: Fn(&mut dyn Write, &Alert) -> io::Result<()>> Watching<'_, W> {
                 self.voice.say(&format!("{rule}: nothing is there now that it is about"));
             }
         }
+        self.wakers.follow(self.monitor.groups(), &look);
         self.flight.take(&look);
         let trouble = self.kept.look(&look);
         self.say(trouble);
         let alerts = self.engine.look(look);
         self.count_untold(self.monitor.elapsed());
+        self.check_next();
         Ok(alerts)
+    }
+
+    /// Begins to look for findings in the process whose turn it is.
+    fn check_next(&mut self) {
+        if self.errands.checks() {
+            return;
+        }
+        let own = std::process::id();
+        let next = self.engine.next_check(self.monitor.elapsed(), |pid| pid.0 != own);
+        let Some((rule, process, comm)) = next else { return };
+        let watched = self.engine.rule(rule);
+        if let Condition::Finding { severity, .. } = watched.when.condition {
+            let time = watched.capture.unwrap_or(CHECK_TIME);
+            self.errands.check(rule, process, comm, time, severity);
+        }
     }
 
     /// Says what no alert will say any more at this moment.
@@ -187,14 +192,37 @@ impl<W: Fn(&mut dyn Write, &Alert) -> io::Result<()>> Watching<'_, W> {
         }
     }
 
-    fn count_kills(&mut self) -> Vec<Raised> {
-        let (roots, groups) = (self.monitor.roots(), &self.groups);
-        self.engine.kills(self.monitor.elapsed(), |last| {
-            last.oom_kills = oom_kills(roots);
-            if let Some(groups) = groups {
-                last.groups = groups.read();
-            }
+    fn must_count(&self) -> bool {
+        self.wakers.must_count(self.monitor.groups())
+    }
+
+    fn count(&mut self) -> Vec<Raised> {
+        let monitor = &self.monitor;
+        self.engine.count(monitor.elapsed(), |last| {
+            last.oom_kills = oom_kills(monitor.roots());
+            last.groups = monitor.groups().read();
         })
+    }
+
+    fn kernel(&mut self, wake: wakers::Wake) -> Vec<Raised> {
+        match wake {
+            wakers::Wake::Counted => self.count(),
+            wakers::Wake::Killed(kill) => self.killed(&kill),
+            wakers::Wake::Pressure { rule, group } => {
+                let at = self.monitor.elapsed();
+                self.engine.pressure(rule, group.as_deref(), at)
+            }
+            wakers::Wake::Unnamed => {
+                self.voice.say("the kernel's log cannot be read any more: kills have no names");
+                self.wakers.unnamed();
+                self.engine.unnamed();
+                Vec::new()
+            }
+            wakers::Wake::Trouble(text) => {
+                self.voice.say(&text);
+                Vec::new()
+            }
+        }
     }
 
     fn killed(&mut self, kill: &Kill) -> Vec<Raised> {
@@ -225,6 +253,14 @@ impl<W: Fn(&mut dyn Write, &Alert) -> io::Result<()>> Watching<'_, W> {
                 Vec::new()
             }
             News::Captured(raised) => vec![*raised],
+            News::Checked { rule, process, found } => {
+                if let Err(error) = &found {
+                    let name = &self.engine.rule(rule).name;
+                    self.voice.say(&format!("{name}: {} was not looked at: {error}", process.pid));
+                }
+                let at = self.monitor.elapsed();
+                self.engine.checked(rule, process, found.ok(), at).into_iter().collect()
+            }
         }
     }
 
@@ -257,9 +293,8 @@ impl<W: Fn(&mut dyn Write, &Alert) -> io::Result<()>> Watching<'_, W> {
         if let Some(address) = watched.webhook.clone() {
             self.errands.webhook(address, raised.alert.clone());
         }
-        let Some(time) = watched.capture.filter(|_| raised.alert.state == Status::Raised) else {
-            return;
-        };
+        let is_new = raised.alert.state == Status::Raised && raised.alert.capture.is_none();
+        let Some(time) = watched.capture.filter(|_| is_new) else { return };
         if let Some((pid, comm)) = self.culprit(&raised) {
             self.errands.capture(pid, comm, time, raised);
         } else {
@@ -313,46 +348,6 @@ impl<W: Fn(&mut dyn Write, &Alert) -> io::Result<()>> Watching<'_, W> {
     fn say(&mut self, text: Option<String>) {
         if let Some(text) = text {
             self.voice.say(&text);
-        }
-    }
-}
-
-/// Waits for kills in the kernel's log, in a task of its own; `false` where it cannot be read.
-fn listen(news: &mpsc::UnboundedSender<Wake>) -> bool {
-    let Ok(mut log) = KernelLog::open(Path::new("/dev/kmsg")) else { return false };
-    let news = news.clone();
-    tokio::spawn(async move {
-        while let Ok(kill) = log.kill().await {
-            if news.send(Wake::Killed(Box::new(kill))).is_err() {
-                return;
-            }
-        }
-        let _ = news.send(Wake::Trouble("the kernel's log cannot be read any more".to_owned()));
-    });
-    true
-}
-
-/// Waits for each trigger in a task of its own. Where the kernel allows none the figures are looked at.
-fn set_triggers(monitor: &Monitor, config: &Config, news: &mpsc::UnboundedSender<Wake>) {
-    for (number, watched) in config.rules.iter().enumerate() {
-        match Trigger::set(monitor.roots(), &watched.when) {
-            None => {}
-            Some(Err(error)) => {
-                let text = format!(
-                    "{}: the kernel sets no trigger ({error}): its pressure is looked at every {}",
-                    watched.name,
-                    humantime::format_duration(config.interval)
-                );
-                let _ = news.send(Wake::Trouble(text));
-            }
-            Some(Ok(trigger)) => {
-                let news = news.clone();
-                tokio::spawn(async move {
-                    while trigger.reached().await.is_ok()
-                        && news.send(Wake::Pressure(number)).is_ok()
-                    {}
-                });
-            }
         }
     }
 }

@@ -9,6 +9,7 @@ use humantime::format_rfc3339_seconds;
 
 use super::{
     alert::{Alert, SCHEMA, Status, Subject},
+    checks::Checks,
     config::Watched,
     reading::{Key, Reading},
     rule::Condition,
@@ -27,6 +28,8 @@ pub struct Standing {
     states: HashMap<Key, Stand>,
     /// How a rule over kills stands with victims, by name: one that is killed again and again must not hide another.
     victims: HashMap<String, State>,
+    /// What captures of a rule over findings found.
+    pub checks: Checks,
     /// When subjects were told of, within the last `every`.
     told: VecDeque<Duration>,
     /// Raises since that were one too many.
@@ -55,6 +58,7 @@ impl Standing {
             watched,
             states: HashMap::new(),
             victims: HashMap::new(),
+            checks: Checks::default(),
             told: VecDeque::new(),
             untold: 0,
         }
@@ -112,6 +116,10 @@ impl Standing {
                 let mut raised =
                     self.alert(number, time, Status::Raised, subject, reading.what, value);
                 raised.alert.untold = untold;
+                if let Key::Process(process) = reading.key {
+                    let found = self.checks.found(process);
+                    raised.alert.capture = found.map(|found| found.captured.clone());
+                }
                 Some(raised)
             }
         }

@@ -150,7 +150,7 @@ pub(super) fn boot(
         .arg(initramfs)
         // A panic reboots at once, which ends QEMU.
         // Emulation on a busy machine is too slow for the kernel's test of its timer.
-        .args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check"])
+        .args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check psi=1"])
         .args(["-serial", &serial(&log), "-serial", &serial(&sent)])
         .stdin(Stdio::null());
     let child =

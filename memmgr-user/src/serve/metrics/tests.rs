@@ -14,7 +14,7 @@ fn text(seen: Option<&Seen>, bounds: Bounds, format: Format) -> String {
     own.cut();
     own.answered(200);
     own.answered(421);
-    metrics(seen, &own, bounds, format)
+    metrics(seen, Some(&example::shelf()), &own, bounds, format)
 }
 
 #[track_caller]
@@ -39,6 +39,7 @@ fn every_figure_is_told_in_base_units() {
         "memmgr_cgroups_omitted 0",
         "memmgr_cgroup_memory_usage_bytes{path=\"/\"} 4000",
         "memmgr_cgroup_memory_limit_bytes{path=\"/system.slice\"} 3500",
+        "memmgr_cgroup_limit_hits_total{path=\"/system.slice\"} 1",
         "memmgr_cgroup_oom_kills_total{path=\"/system.slice\"} 1",
         "memmgr_processes 3",
         "memmgr_processes_omitted 1",
@@ -46,6 +47,10 @@ fn every_figure_is_told_in_base_units() {
         "memmgr_process_resident_memory_bytes{pid=\"7\",comm=\"server\"} 500",
         "memmgr_process_start_since_boot_seconds{pid=\"7\",comm=\"server\"} 2.5",
         "memmgr_process_major_page_faults_total{pid=\"7\",comm=\"server\"} 2",
+        "memmgr_reports_unread 1",
+        "memmgr_report_findings{pid=\"7\",comm=\"server\",severity=\"warning\"} 2",
+        "memmgr_stack_live_bytes{pid=\"7\",comm=\"server\",stack=\"0123456789abcdef\",function=\"fill\"} 300",
+        "memmgr_stack_growth_bytes_per_second{pid=\"7\",comm=\"server\",stack=\"0123456789abcdef\",function=\"fill\"} 1.5",
         "memmgr_exporter_looks_total 2",
         "memmgr_exporter_failed_looks_total 1",
         "memmgr_exporter_last_look_seconds 0.5",
@@ -79,7 +84,7 @@ fn the_number_of_series_is_bounded() {
     seen.group_growth = vec![None; 3000];
     let text = text(Some(&seen), Bounds { processes: 50, groups: 200 }, Format::OpenMetrics);
     let series = |label: &str| text.lines().filter(|line| line.contains(label)).count();
-    assert_eq!((series("pid=\""), series("path=\"")), (6 * 50, 3 * 200));
+    assert_eq!((series("pid=\""), series("path=\"")), (6 * 50 + 5, 4 * 200));
     has(&text, "memmgr_processes_omitted 2950");
     has(&text, "memmgr_cgroups_omitted 2800");
     has(&text, "memmgr_process_resident_memory_bytes{pid=\"2951\",comm=\"many\"} 2951");
@@ -92,6 +97,16 @@ fn without_a_look_no_old_figure_is_told() {
     has(&text, "memmgr_up 0");
     has(&text, "memmgr_exporter_failed_looks_total 1");
     assert!(!text.contains("memmgr_host") && !text.contains("memmgr_process"), "{text}");
+}
+
+/// Only the last report of a process that is still there counts.
+#[test]
+fn old_reports_are_not_told() {
+    let text = text(Some(&example::seen()), BOUNDS, Format::Text);
+    assert_eq!(text.matches("memmgr_stack_live_bytes{").count(), 1, "{text}");
+    let own = Own::default();
+    let text = metrics(Some(&example::seen()), None, &own, BOUNDS, Format::Text);
+    assert!(!text.contains("memmgr_report"), "{text}");
 }
 
 /// Families are named as the conventions want it, each once, and each is in the documentation.

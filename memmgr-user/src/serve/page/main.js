@@ -6,6 +6,7 @@ const PATIENCE_MS = 10_000;
 
 const host = new HostView(place("host"));
 const detail = new DetailView(place("detail"));
+const reports = new ReportsView(place("reports"));
 let sort = "size";
 let paused = false;
 
@@ -69,6 +70,16 @@ function say(words, stale) {
   state.classList.toggle("stale", stale);
 }
 
+/** Reports come one a minute at most: they are asked for less often than figures. */
+const REPORTS_EVERY_MS = 10_000;
+let reportsAsked = -REPORTS_EVERY_MS;
+async function refreshReports() {
+  if (performance.now() - reportsAsked < REPORTS_EVERY_MS) return;
+  reportsAsked = performance.now();
+  // Without an answer the last ones stay.
+  await ask("/api/v1/reports").then((shelf) => reports.show(shelf), () => {});
+}
+
 let running = false;
 /** Asks, one question at a time; returns how long to wait for the next. */
 async function refresh() {
@@ -82,6 +93,7 @@ async function refresh() {
       if (wanted === sort && !paused) show(look);
       interval = look.interval_s;
     }
+    await refreshReports();
   } catch (error) {
     say(`! These figures are old: ${visible(error.message)}.`, true);
   }

@@ -83,7 +83,7 @@ fn group(app: &App, line: &Group, name: usize, columns: &[usize], theme: Theme) 
         Some(600.0..3600.0) => theme.warn(),
         _ => Style::new(),
     };
-    let kills = row.oom_kills.filter(|kills| *kills > 0);
+    let kills = row.events.oom_kill.filter(|kills| *kills > 0);
     let cells = [
         (size(row.usage_bytes), Style::new()),
         (row.limit_bytes.map_or(String::new(), size), Style::new()),

@@ -46,7 +46,7 @@ fn host() -> App {
             group("/system.slice/server.service/worker", 20 << 20, None),
             group("/user.slice", 900 << 20, Some(8 << 30)),
         ];
-        groups[2].oom_kills = Some(2);
+        groups[2].events.oom_kill = Some(2);
         let mut rows = vec![
             row(1, 0, "systemd", 12 << 20),
             row(410, 1, "nginx", 9 << 20),

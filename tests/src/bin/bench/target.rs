@@ -1,9 +1,9 @@
 //! The program that is timed, and memmgr beside it.
 
-use std::{fs, process::Command, thread::sleep, time::Duration};
+use std::{process::Command, thread::sleep, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
-use memmgr::{allocator::Family, report::Report};
+use memmgr::{allocator::Family, report::Report, source::cpu_clock::CpuClock, units::Pid};
 use memmgr_tests::{Capture, Program, Workload};
 
 /// What malloc and free of the loop are.
@@ -106,15 +106,8 @@ pub fn lost_percent(report: &Report) -> f64 {
     100.0 * accounting.lost as f64 / events as f64
 }
 
-/// Processor time that all threads of a process have taken, in nanoseconds: the first figure of
-/// `/proc/PID/task/TID/schedstat` (Documentation/scheduler/sched-stats.rst).
+/// Processor time that a process has taken, with its threads that have ended, in nanoseconds.
 pub fn processor_ns(pid: u32) -> Result<f64> {
-    let mut sum = 0.0;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread may end at any time.
-        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-        let first = text.split_ascii_whitespace().next().context("an empty schedstat")?;
-        sum += first.parse::<f64>()?;
-    }
-    Ok(sum)
+    let time = CpuClock::of(Pid(pid)).and_then(CpuClock::read);
+    Ok(time.context("the process has ended")?.as_nanos() as f64)
 }
