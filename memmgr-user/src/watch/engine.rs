@@ -6,8 +6,9 @@ use super::{
     alert::{Status, Subject},
     checks::Found,
     config::Watched,
+    growth::Growth,
     kernel_log::Kill,
-    reading::{Growth, Key, Reading, has_subject, processes, readings},
+    reading::{Key, Reading, has_subject, processes, readings},
     rule::{self, Condition},
     standing::{Raised, Standing},
 };
@@ -94,8 +95,8 @@ impl Engine {
     /// Takes counters alone, which are looked at more often than everything else.
     pub fn count(&mut self, at: Duration, look: impl FnOnce(&mut Look)) -> Vec<Raised> {
         let Some(mut last) = self.last.take() else { return Vec::new() };
+        last.time += at.saturating_sub(last.at);
         last.at = at;
-        last.time = std::time::SystemTime::now();
         look(&mut last);
         self.growth.count(last.oom_kills, &last.groups);
         let alerts = self.judge(&last, |condition| {
@@ -237,7 +238,10 @@ mod tests {
     use super::*;
     use crate::{
         report::Host,
-        source::processes::Table,
+        source::{
+            groups::{Events, GroupRow},
+            processes::Table,
+        },
         watch::{
             alert::Captured,
             config::{Config, Severity},
@@ -462,5 +466,27 @@ mod tests {
         engine.next_check(second(800), |pid| pid.0 == 7).unwrap();
         let cleared = engine.checked(0, process, found(false), second(860)).unwrap();
         assert_eq!((cleared.alert.state, cleared.alert.capture), (Status::Cleared, None));
+    }
+
+    #[test]
+    fn events_of_groups_are_told_and_never_over() {
+        let mut engine = engine("[[rule]]\nname = \"slow\"\nwhen = \"cgroup:/a event.high\"\n");
+        let look = |second, high: Option<u64>| {
+            let events = Events { high, ..Events::default() };
+            let group = GroupRow { path: "/a".to_owned(), events, ..GroupRow::default() };
+            Look { groups: high.map(|_| group).into_iter().collect(), ..look(second, 0, &[]) }
+        };
+        assert!(engine.look(look(0, Some(4))).is_empty());
+        let counted = engine.count(Duration::from_millis(300), |last| {
+            last.groups[0].events.high = Some(7);
+        });
+        assert_eq!(
+            said(&counted),
+            [
+                "1970-01-01T00:00:00Z warning slow: cgroup /a: it was slowed down above memory.high 3 times"
+            ]
+        );
+        assert!(engine.look(look(1, Some(7))).is_empty());
+        assert!(engine.look(look(2, None)).is_empty());
     }
 }

@@ -1,6 +1,12 @@
 //! Rules over looks at the host → alerts → what is done about them.
 //!
-//! `reading` and `engine` decide and know no clock; `act` does; `run` is the loop between them.
+//! ```text
+//! a look ─ growth ─ reading ─┐
+//! the kernel ─ wakers ───────┼─ engine ─ standing ─ state ─ alert ─ errands ─ act
+//! a capture ─ checks ────────┘                                └ kept ─ history
+//! ```
+//!
+//! Up to the alert nothing knows a clock or does any I/O; `run` is the loop around it. `parse` reads what `rule` means.
 
 mod act;
 pub mod alert;
@@ -11,6 +17,7 @@ mod engine;
 mod errands;
 mod event_files;
 mod flight;
+mod growth;
 pub mod history;
 mod kept;
 mod kernel_log;

@@ -99,6 +99,13 @@ pub enum Condition {
     },
 }
 
+impl Condition {
+    /// Whether it happens at a moment: that it does not happen again is no news.
+    pub fn is_moment(&self) -> bool {
+        matches!(self, Condition::OomKill | Condition::Event(_))
+    }
+}
+
 /// What happens to a cgroup at its limits, as `memory.events` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {

@@ -12,7 +12,6 @@ use super::{
     checks::Checks,
     config::Watched,
     reading::{Key, Reading},
-    rule::Condition,
     state::{Change, State},
 };
 use crate::monitor::Look;
@@ -73,7 +72,7 @@ impl Standing {
         for (key, stand) in gone {
             let (change, untold) = stand.state.gone();
             self.untold += untold;
-            if change.is_some() {
+            if change.is_some() && !self.watched.when.condition.is_moment() {
                 let subject = Subject::new(&key, &stand.name);
                 let what = "is gone".to_owned();
                 alerts.push(self.alert(number, look.time, Status::Cleared, subject, what, None));
@@ -103,8 +102,7 @@ impl Standing {
         let subject = Subject::new(&reading.key, &reading.name);
         let value = reading.value.is_finite().then_some(reading.value);
         match change? {
-            // That nobody else was killed is no news.
-            Change::Cleared if self.watched.when.condition == Condition::OomKill => None,
+            Change::Cleared if self.watched.when.condition.is_moment() => None,
             Change::Cleared => {
                 Some(self.alert(number, time, Status::Cleared, subject, reading.what, value))
             }

@@ -1,3 +1,5 @@
+//! Reports in a directory, good and bad.
+
 use super::*;
 use crate::report::{Finding, Frame, Growth, Target};
 
