@@ -289,14 +289,15 @@ fn doubts(case: &Case, finding: &Finding) -> Vec<String> {
     } else if !capture.complete {
         said.push(format!(
             "Events were lost: up to about {lost:.0} of these {} blocks may be outstanding only because their free was not seen.",
-            case.live_count
+            human_count(case.live_count)
         ));
     }
     if case.is_replacement() {
         said.push(format!(
             "{} blocks from before the attach were freed while {} new ones stayed, and resident memory hardly grew: \
              the new blocks may take the place of old ones.",
-            capture.loss.unknown_free, report.totals.live_count
+            human_count(capture.loss.unknown_free),
+            human_count(report.totals.live_count)
         ));
     } else if capture.loss.unknown_free > 0
         && capture.observed.is_none()
@@ -305,7 +306,8 @@ fn doubts(case: &Case, finding: &Finding) -> Vec<String> {
     {
         said.push(format!(
             "{} blocks from before the attach were freed, by any function, while {} new ones stayed.",
-            capture.loss.unknown_free, report.totals.live_count
+            human_count(capture.loss.unknown_free),
+            human_count(report.totals.live_count)
         ));
     }
     if case.resized && finding.confidence < SURE {

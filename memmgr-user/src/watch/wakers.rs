@@ -118,7 +118,9 @@ impl Wakers {
                 Condition::Pressure { .. } => {
                     for path in paths {
                         let key = (number, path);
-                        if gone.remove(&key) {
+                        gone.remove(&key);
+                        // One that has ended was of a group that is gone, and is there again.
+                        if self.triggers.get(&key).is_some_and(|task| !task.is_finished()) {
                             continue;
                         }
                         if let Some(file) = groups.pressure_file(&key.1) {
