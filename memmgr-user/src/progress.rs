@@ -7,6 +7,17 @@ use tokio::sync::watch;
 
 use crate::{pipeline::Pulse, units::human_bytes};
 
+/// Says a line on stderr. Where nobody can hear it, because the terminal or the program that read it is gone, the work goes on:
+/// `eprintln!` would end it, and lose what was captured.
+#[macro_export]
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        // Nobody is there to be told of the failure either.
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 const REFRESH: Duration = Duration::from_millis(500);
 
 /// Shows pulses until the sender is gone, on a thread of its own: a terminal that is stopped must not keep events
@@ -35,7 +46,7 @@ async fn show(mut pulses: watch::Receiver<Pulse>, length: Option<Duration>) {
         let pulse = pulses.borrow_and_update().clone();
         // Each once, above the line, and where there is no terminal too.
         for step in pulse.steps.iter().skip(said) {
-            bar.suspend(|| eprintln!("memmgr: {step}"));
+            bar.suspend(|| crate::say!("memmgr: {step}"));
         }
         said = pulse.steps.len();
         if gone {

@@ -94,7 +94,10 @@ impl Tmux {
     }
 
     fn host(&self) -> String {
-        self.wait("the host", |screen| screen.contains("GROWTH/S") && screen.contains("PID"))
+        // The number of processes is there with the first figures.
+        self.wait("the host", |screen| {
+            [" processes ", "GROWTH/S", "PID"].iter().all(|word| screen.contains(word))
+        })
     }
 
     /// The shell is back, on the screen that it had, and its terminal is as it was: it shows what is typed.

@@ -166,7 +166,7 @@ async fn follow(
     // Said only now: who waits for this line may rely on every call from here on, and on Ctrl-C.
     let mut gone = Ok(());
     let counting = |session: &Session| {
-        eprintln!("{}", attached(plan, session, until));
+        memmgr::say!("{}", attached(plan, session, until));
         gone = go();
     };
     let captured =

@@ -42,7 +42,7 @@ pub fn run(options: &Demo) -> anyhow::Result<()> {
         allow_traced: false,
         budget: Budget::Off,
     };
-    eprintln!("memmgr: started a small program that leaks (process {})", plan.pid);
+    memmgr::say!("memmgr: started a small program that leaks (process {})", plan.pid);
     let outputs = [
         ("flamegraph.svg", Format::Svg),
         ("report.json", Format::Json),

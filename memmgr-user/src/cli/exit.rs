@@ -56,7 +56,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         }
     }
     for line in message.lines() {
-        eprintln!("memmgr: {}", Safe::text(line));
+        memmgr::say!("memmgr: {}", Safe::text(line));
     }
     ExitCode::from(code(error))
 }

@@ -90,7 +90,7 @@ fn create(job: &Record, plan: &CapturePlan, name: &str) -> anyhow::Result<Record
 fn say(recording: &Recording) -> anyhow::Result<()> {
     let recorded = recording.read(&Query::default())?;
     let path = Safe::bytes(recording.path().as_os_str().as_encoded_bytes());
-    eprintln!(
+    memmgr::say!(
         "memmgr: wrote {path}: {:.1} s, {} stacks, {} outstanding{}; `memmgr leaks {path}` shows it",
         recorded.duration_s,
         recorded.stacks().len(),

@@ -77,7 +77,7 @@ impl Destinations {
             let on_stdout = output.is_stdout();
             output.commit_with(|out| render(format, &options, out))?;
             if !on_stdout {
-                eprintln!("memmgr: wrote {}", Safe::bytes(path.as_os_str().as_encoded_bytes()));
+                memmgr::say!("memmgr: wrote {}", Safe::bytes(path.as_os_str().as_encoded_bytes()));
             }
         }
         if self.stdout_taken {

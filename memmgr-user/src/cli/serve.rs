@@ -4,10 +4,13 @@ use anyhow::Context;
 use clap::{CommandFactory, error::ErrorKind};
 use tokio::signal::unix::{SignalKind, signal};
 
-use memmgr::serve::{
-    Bounds, Settings,
-    guard::{Guard, Token},
-    serve,
+use memmgr::{
+    escape::Safe,
+    serve::{
+        Bounds, Settings,
+        guard::{Guard, Token},
+        serve,
+    },
 };
 
 use super::{
@@ -34,6 +37,13 @@ pub fn run(options: &args::Serve) -> anyhow::Result<()> {
         reports: options.reports.clone(),
         bounds: Bounds { processes: options.top, groups: options.top_cgroups },
     };
+    if let Some(directory) = &options.reports {
+        let shown = Safe::bytes(directory.as_os_str().as_encoded_bytes());
+        anyhow::ensure!(!directory.is_file(), "{shown} is no directory: give one with --reports");
+        if !directory.exists() {
+            memmgr::say!("memmgr: {shown} is not there yet: its reports are told when it is");
+        }
+    }
     // One thread: nothing here waits for anything but the network.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -52,7 +62,7 @@ pub fn run(options: &args::Serve) -> anyhow::Result<()> {
         };
         let interval = humantime::format_duration(options.interval);
         let ready = |address| {
-            eprintln!("memmgr: serving http://{address}/ and http://{address}/metrics, a look every {interval}; until Ctrl-C");
+            memmgr::say!("memmgr: serving http://{address}/ and http://{address}/metrics, a look every {interval}; until Ctrl-C");
         };
         serve(settings, ready, stop).await.map_err(anyhow::Error::from)
     });

@@ -41,13 +41,21 @@ pub fn watch(flags: &Watch) -> anyhow::Result<()> {
     if config.writes() {
         writable(&config.directory)?;
     }
+    if let Some(parent) = config.keep.as_deref().and_then(Path::parent) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        anyhow::ensure!(
+            parent.is_dir(),
+            "the history cannot be kept in {}, which is no directory: make it, or give another file with --keep",
+            Safe::bytes(parent.as_os_str().as_encoded_bytes())
+        );
+    }
     if flags.check {
         for rule in &config.rules {
             let text = format!(
-                "{}: {}, over {}: understood",
+                "{}: understood, about {}, severity {}",
                 rule.name,
-                rule.severity.name(),
-                rule.when.subject
+                rule.when.subject,
+                rule.severity.name()
             );
             println!("{}", Safe::text(&text));
         }
@@ -63,7 +71,7 @@ pub fn watch(flags: &Watch) -> anyhow::Result<()> {
         if config.rules.len() == 1 { "" } else { "s" },
         humantime::format_duration(config.interval)
     );
-    let ready = || eprintln!("{begin}");
+    let ready = || memmgr::say!("{begin}");
     runtime.block_on(async {
         let ended = ended(flags.duration)?;
         Ok(run(monitor, config, &memmgr, &mut stdout().lock(), write, ready, ended).await?)
@@ -116,6 +124,8 @@ fn config(flags: &Watch) -> anyhow::Result<Config> {
     if let Some(directory) = &flags.directory {
         config.directory.clone_from(directory);
     }
+    // Alerts go to places where a path that begins here means nothing.
+    config.directory = std::path::absolute(&config.directory)?;
     config.rules.extend(flags.when.iter().map(|when| Watched {
         name: when.text.clone(),
         when: when.rule.clone(),

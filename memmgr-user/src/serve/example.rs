@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::{
     looker::Seen,
-    reports::{Entry, Shelf, TopStack},
+    reports::{Entry, Shelf, TopStack, Unread},
 };
 use crate::{
     monitor::Look,
@@ -109,5 +109,6 @@ pub(super) fn shelf() -> Shelf {
     let before = Entry { findings: [9, 9, 9], ..last.clone() };
     let reborn = Entry { start_time_s: 1.0, ..last.clone() };
     let gone = Entry { pid: 4000, ..last.clone() };
-    Shelf { reports: vec![reborn, gone, last, before], unread: 1 }
+    let unread = Unread { name: "broken".to_owned(), why: "it is empty".to_owned() };
+    Shelf { reports: vec![reborn, gone, last, before], unread: vec![unread] }
 }

@@ -211,7 +211,7 @@ fn reports(out: &mut Exposition, seen: &Seen, shelf: &Shelf) {
         .map(|entry| (entry.pid.to_string(), entry))
         .collect();
     out.family(Gauge, "memmgr_reports_unread", "Files among the reports that cannot be read.")
-        .sample(&[], shelf.unread);
+        .sample(&[], shelf.unread.len());
     let mut findings =
         out.family(Gauge, "memmgr_report_findings", "Findings of the last capture of a process.");
     for (pid, entry) in &last {

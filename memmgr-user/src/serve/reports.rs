@@ -70,13 +70,22 @@ pub struct TopStack {
     pub growth_bytes_per_s: Option<f64>,
 }
 
-/// The newest reports, and how many could not be read.
+/// The newest reports, and those that could not be read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Shelf {
     /// The newest first.
     pub reports: Vec<Entry>,
     /// Files that are no report, or cannot be read.
-    pub unread: u64,
+    pub unread: Vec<Unread>,
+}
+
+/// A file that is not told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unread {
+    /// Its name. Hostile.
+    pub name: String,
+    /// Why.
+    pub why: String,
 }
 
 /// Severities as reports name them, the least first.
@@ -113,7 +122,7 @@ pub fn start(directory: Option<PathBuf>) -> io::Result<watch::Receiver<Arc<Shelf
 /// Reads each file once.
 #[derive(Debug, Default)]
 struct Reader {
-    known: HashMap<PathBuf, (Stamp, Option<Entry>)>,
+    known: HashMap<PathBuf, (Stamp, Result<Entry, Unread>)>,
 }
 
 /// What changes when a file is written again.
@@ -139,14 +148,16 @@ impl Reader {
             let entry = known.map_or_else(|| entry(&path), |(_, entry)| entry);
             match &entry {
                 // Its page may come, or go, after it.
-                Some(entry) => shelf.reports.push(Entry {
+                Ok(entry) => shelf.reports.push(Entry {
                     has_page: path.with_extension("html").is_file(),
                     ..entry.clone()
                 }),
-                None => shelf.unread += 1,
+                Err(unread) => shelf.unread.push(unread.clone()),
             }
             self.known.insert(path, (stamp, entry));
         }
+        // A file may have been copied since its capture.
+        shelf.reports.sort_by(|a, b| b.captured_at.cmp(&a.captured_at));
         shelf
     }
 }
@@ -161,16 +172,20 @@ fn stamp(metadata: &Metadata) -> Option<Stamp> {
     Some((metadata.ino(), metadata.len(), metadata.modified().ok()?))
 }
 
-fn entry(path: &Path) -> Option<Entry> {
-    let report: Report = serde_json::from_slice(&content(path).ok()?).ok()?;
+fn entry(path: &Path) -> Result<Entry, Unread> {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let unread = |why: String| Unread { name: name.clone(), why };
+    let bytes = content(path).map_err(|error| unread(error.to_string()))?;
+    let report: Report = serde_json::from_slice(&bytes)
+        .map_err(|error| unread(format!("it is no report of memmgr: {error}")))?;
     let count = |severity: &str| {
         report.findings.iter().filter(|finding| finding.severity == severity).count() as u64
     };
     let findings = SEVERITIES.map(count);
     let class = report.main_class().name();
     let stacks = report.stacks.iter().filter(|stack| stack.class == class && stack.live_bytes > 0);
-    Some(Entry {
-        name: path.file_stem()?.to_str()?.to_owned(),
+    Ok(Entry {
+        name,
         has_page: false,
         captured_at: report.captured_at.clone(),
         pid: report.target.pid,
@@ -227,7 +242,8 @@ fn content(path: &Path) -> io::Result<Vec<u8>> {
     let file: File = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() || metadata.len() > LARGEST {
-        return Err(io::ErrorKind::InvalidInput.into());
+        let text = format!("it is no file of at most {} MiB", LARGEST >> 20);
+        return Err(io::Error::other(text));
     }
     let mut bytes = Vec::new();
     file.take(LARGEST).read_to_end(&mut bytes)?;

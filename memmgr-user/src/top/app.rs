@@ -12,7 +12,7 @@ use super::{
     groups::GroupTree,
     history::Moment,
     layout::{Areas, CaptureAreas},
-    processes::ProcessTable,
+    processes::{self, ProcessTable},
 };
 
 /// Which list the keys move in.
@@ -116,6 +116,11 @@ impl App {
         let gone = self.table.take(std::mem::take(&mut moment.processes));
         if let Some(gone) = gone.filter(|_| self.capture.is_none()) {
             self.say(format!("{} ({}) has ended", gone.row.comm, gone.row.pid), false);
+        }
+        // What is being searched for may only just have come.
+        let searches = self.prompt.as_ref().is_some_and(|prompt| prompt.what == Typing::Search);
+        if searches && self.table.list.chosen.is_none() && !self.table.search.is_empty() {
+            self.table.find(processes::From::Here);
         }
         self.moment = Some(moment);
     }

@@ -123,9 +123,18 @@ impl App {
             }
             KeyCode::Esc => {
                 (*typed, self.table.list.chosen) = prompt.before.clone();
+                if what == Typing::Filter {
+                    typed.clear();
+                }
                 self.prompt = None;
             }
-            KeyCode::Enter => self.prompt = None,
+            KeyCode::Enter => {
+                self.prompt = None;
+                // Whoever filters until one is left means that one.
+                if let (Typing::Filter, [only]) = (what, self.table.order().as_slice()) {
+                    self.table.list.chosen = Some(*only);
+                }
+            }
             code => {
                 if let Some(step) = step(code) {
                     self.table.step(step);
@@ -143,7 +152,12 @@ impl App {
         if self.table.search.is_empty() {
             self.say("nothing was searched for yet: / and a name", false);
         } else if !self.table.find(from) {
-            self.say(format!("no process like {}", self.table.search), false);
+            let among = if self.table.filter.is_empty() {
+                ""
+            } else {
+                " among those that the filter shows"
+            };
+            self.say(format!("no process like {}{among}", self.table.search), false);
         }
     }
 }
@@ -260,7 +274,10 @@ mod tests {
         check("fin<enter>", &["nginx", "init"], None);
         check("fin<back>q", &[], None);
         check("fin<esc>", &["redis", "nginx", "init"], None);
-        check("fre<enter><esc>", &["redis", "nginx", "init"], None);
+        check("fre<enter>", &["redis"], Some(300));
+        check("fre<enter><esc>", &["redis"], None);
+        check("fre<enter><esc><esc>", &["redis", "nginx", "init"], None);
+        check("fre<enter>f<esc>", &["redis", "nginx", "init"], Some(300));
         check("/ini", &["redis", "nginx", "init"], Some(1));
         check("/in<enter>n", &["redis", "nginx", "init"], Some(1));
         check("/in<enter>nnN", &["redis", "nginx", "init"], Some(1));

@@ -1,7 +1,7 @@
 //! What is done about an alert beside telling it: a command, a webhook, a capture.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     path::{Path, PathBuf},
     process::Stdio,
     sync::{Arc, Mutex, PoisonError},
@@ -46,8 +46,11 @@ pub struct Actions {
     commands: Arc<Semaphore>,
     webhooks: Arc<Semaphore>,
     captures: Arc<Semaphore>,
-    captured: Arc<Mutex<HashSet<u32>>>,
+    captures_of: Arc<Mutex<HashMap<u32, Awaited>>>,
 }
+
+/// A capture that runs; its result comes.
+type Awaited = watch::Receiver<Option<Captured>>;
 
 impl Actions {
     /// Reports of captures go to `directory`, made by the program `memmgr`.
@@ -59,7 +62,7 @@ impl Actions {
             commands: Arc::new(Semaphore::new(MOST_COMMANDS)),
             webhooks: Arc::new(Semaphore::new(MOST_WEBHOOKS)),
             captures: Arc::new(Semaphore::new(MOST_CAPTURES)),
-            captured: Arc::default(),
+            captures_of: Arc::default(),
         }
     }
 
@@ -101,22 +104,51 @@ impl Actions {
         let json = serde_json::to_vec(alert).map_err(|error| error.to_string())?;
         let mut tried = 0;
         loop {
-            let (address, json) = (address.to_owned(), json.clone());
-            let posted = tokio::task::spawn_blocking(move || post(&address, &json)).await;
+            let (whole, json) = (address.to_owned(), json.clone());
+            let posted = tokio::task::spawn_blocking(move || post(&whole, &json)).await;
             tried += 1;
             match posted.unwrap_or_else(|panic| Err(panic.to_string())) {
                 Ok(()) => return Ok(()),
                 Err(error) if tried == WEBHOOK_TRIES => {
-                    return Err(format!("the webhook failed {tried} times, at last: {error}"));
+                    let host = host(address);
+                    return Err(format!(
+                        "the webhook at {host} failed {tried} times, at last: {error}"
+                    ));
                 }
                 Err(_) => tokio::time::sleep(Duration::from_secs(1 << (2 * (tried - 1)))).await,
             }
         }
     }
 
+    /// Captures a process. One that is captured already is not captured twice: the capture that runs is the answer, and
+    /// whether it is that of others too is told.
+    pub async fn capture(
+        &self,
+        pid: u32,
+        comm: &str,
+        at: &str,
+        time: Duration,
+        end: watch::Receiver<bool>,
+    ) -> (Captured, bool) {
+        let (sender, turn) = match Turn::take(&self.captures_of, pid) {
+            Ok(turn) => turn,
+            Err(mut runs) => {
+                let captured = runs.wait_for(Option::is_some).await;
+                let captured = captured.ok().and_then(|captured| captured.clone());
+                let given_up = || failed(pid, comm, "its capture was given up".to_owned());
+                return (captured.unwrap_or_else(given_up), true);
+            }
+        };
+        let captured = self.capture_now(pid, comm, at, time, end).await;
+        drop(turn);
+        let is_shared = sender.receiver_count() > 0;
+        sender.send_replace(Some(captured.clone()));
+        (captured, is_shared)
+    }
+
     /// Captures a process with a memmgr of its own: whatever happens to that one, the watch goes on. It ends after `time`, or
     /// at `end`.
-    pub async fn capture(
+    async fn capture_now(
         &self,
         pid: u32,
         comm: &str,
@@ -124,24 +156,15 @@ impl Actions {
         time: Duration,
         mut end: watch::Receiver<bool>,
     ) -> Captured {
-        let failed = |said: String| Captured {
-            pid,
-            comm: comm.to_owned(),
-            html: None,
-            json: None,
-            said,
-            severity: None,
-        };
-        let Some(_turn) = Turn::take(&self.captured, pid) else {
-            return failed("it is captured already, because of another alert".to_owned());
-        };
+        let failed = |said| failed(pid, comm, said);
         let Ok(_slot) = self.captures.try_acquire() else {
             return failed(format!("{MOST_CAPTURES} captures run already"));
         };
         if let Err(error) = std::fs::create_dir_all(&self.directory) {
             return failed(format!("cannot make {}: {error}", self.directory.display()));
         }
-        let stem = format!("memmgr-{}-{pid}", at.replace(':', ""));
+        // Another watch may capture it too.
+        let stem = format!("memmgr-{}-{pid}-{}", at.replace(':', ""), std::process::id());
         let [html, json] =
             ["html", "json"].map(|ending| self.directory.join(format!("{stem}.{ending}")));
         let mut capture = Command::new(&self.memmgr);
@@ -197,22 +220,36 @@ impl Actions {
     }
 }
 
-/// A process that is being captured: one capture at a time tells all that two would.
+fn failed(pid: u32, comm: &str, said: String) -> Captured {
+    Captured { pid, comm: comm.to_owned(), html: None, json: None, said, severity: None }
+}
+
+/// The right to capture a process, until this is dropped.
 struct Turn {
-    captured: Arc<Mutex<HashSet<u32>>>,
+    captures_of: Arc<Mutex<HashMap<u32, Awaited>>>,
     pid: u32,
 }
 
 impl Turn {
-    fn take(captured: &Arc<Mutex<HashSet<u32>>>, pid: u32) -> Option<Self> {
-        let is_new = captured.lock().unwrap_or_else(PoisonError::into_inner).insert(pid);
-        is_new.then(|| Turn { captured: Arc::clone(captured), pid })
+    /// With the place for the result; what has to be waited for instead where another has it.
+    fn take(
+        captures_of: &Arc<Mutex<HashMap<u32, Awaited>>>,
+        pid: u32,
+    ) -> Result<(watch::Sender<Option<Captured>>, Self), Awaited> {
+        let mut running = captures_of.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runs) = running.get(&pid) {
+            return Err(runs.clone());
+        }
+        let (sender, awaited) = watch::channel(None);
+        running.insert(pid, awaited);
+        Ok((sender, Turn { captures_of: Arc::clone(captures_of), pid }))
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.captured.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.pid);
+        let mut running = self.captures_of.lock().unwrap_or_else(PoisonError::into_inner);
+        running.remove(&self.pid);
     }
 }
 
@@ -222,6 +259,13 @@ fn dies_with_us(command: &mut Command, signal: Signal) {
     unsafe {
         command.pre_exec(move || Ok(set_parent_process_death_signal(Some(signal))?));
     }
+}
+
+/// What may be said of an address: its path may hold a secret.
+fn host(address: &str) -> &str {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    authority.rsplit('@').next().unwrap_or(authority)
 }
 
 fn post(address: &str, json: &[u8]) -> Result<(), String> {

@@ -28,6 +28,23 @@ pub struct Found {
     pub captured: Captured,
 }
 
+impl Found {
+    /// How the rule stands with a process of this name.
+    pub fn reading(&self, process: Process, comm: &str) -> Reading {
+        Reading {
+            key: Key::Process(process),
+            name: comm.to_owned(),
+            value: if self.over { 1.0 } else { 0.0 },
+            over: self.over,
+            calm: !self.over,
+            what: match self.captured.severity {
+                Some(severity) if self.over => format!("finding {}", severity.name()),
+                _ => "no such finding any more".to_owned(),
+            },
+        }
+    }
+}
+
 impl Checks {
     /// The process whose turn it is: one that was never checked, or not for the time `each`; of several the one that waits
     /// longest. It counts as being checked from now on. Processes that are not among the rows any more are forgotten.
@@ -62,7 +79,11 @@ impl Checks {
     pub fn ended(&mut self, process: Process, found: Option<Found>) {
         if let Some(check) = self.0.get_mut(&process) {
             check.runs = false;
-            check.found = found.or(check.found.take());
+            check.found = match (check.found.take(), found) {
+                // The report of a finding that stands is the first one.
+                (Some(first), Some(found)) if first.over && found.over => Some(first),
+                (before, found) => found.or(before),
+            };
         }
     }
 
@@ -75,18 +96,7 @@ impl Checks {
     pub fn readings<'a>(&self, rows: impl Iterator<Item = &'a Row>) -> Vec<Reading> {
         rows.filter_map(|row| {
             let process = Process::from(row);
-            let found = self.found(process)?;
-            Some(Reading {
-                key: Key::Process(process),
-                name: row.comm.clone(),
-                value: if found.over { 1.0 } else { 0.0 },
-                over: found.over,
-                calm: !found.over,
-                what: match found.captured.severity {
-                    Some(severity) if found.over => format!("finding {}", severity.name()),
-                    _ => "no such finding any more".to_owned(),
-                },
-            })
+            Some(self.found(process)?.reading(process, &row.comm))
         })
         .collect()
     }

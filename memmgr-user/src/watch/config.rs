@@ -15,6 +15,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use axum::http::{Uri, uri::Authority};
 use serde::{Deserialize, Deserializer, de::Error};
 
 use super::rule::{Condition, Rule, Subject};
@@ -197,11 +198,17 @@ fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>,
 /// # Errors
 /// What is wrong with it.
 pub fn webhook(text: &str) -> Result<String, String> {
-    let host = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
-    match host.map(|host| host.split('/').next().unwrap_or_default()) {
-        Some(host) if !host.is_empty() && !text.contains(char::is_whitespace) => {
-            Ok(text.to_owned())
-        }
+    let is_one = |uri: &Uri| {
+        let authority = uri.authority().filter(|authority| !authority.host().is_empty());
+        let has_port = |authority: &Authority| {
+            let rest = authority.as_str().rsplit('@').next().unwrap_or_default();
+            // A port that is none is left in the text alone.
+            authority.port_u16().is_some() || rest == authority.host()
+        };
+        matches!(uri.scheme_str(), Some("http" | "https")) && authority.is_some_and(has_port)
+    };
+    match text.parse::<Uri>() {
+        Ok(uri) if is_one(&uri) => Ok(text.to_owned()),
         _ => Err(format!("{text:?} is no address; write https://host/path")),
     }
 }
@@ -245,6 +252,24 @@ when = "host oom_kill"
         assert_eq!((kills.every.as_secs(), kills.capture), (300, None));
         assert!(config.writes());
         assert_eq!(Config::parse("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn addresses_of_webhooks() {
+        for (address, expected) in [
+            ("https://alerts.example/memory?x=1", true),
+            ("http://127.0.0.1:8080", true),
+            ("http://[::1]:8080/", true),
+            ("https://user:word@host/", true),
+            ("http://127.0.0.1:99999/", false),
+            ("http://host:/", false),
+            ("http:///path", false),
+            ("host/x", false),
+            ("ftp://host/x", false),
+            ("http://a b/", false),
+        ] {
+            assert_eq!(webhook(address).is_ok(), expected, "{address}");
+        }
     }
 
     #[test]

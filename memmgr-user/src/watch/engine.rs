@@ -214,7 +214,12 @@ impl Engine {
         })
     }
 
-    /// Takes what a check has found; nothing if it failed.
+    /// Whether the last check of a process had a finding as bad as the rule says.
+    pub fn has_finding(&self, rule: usize, process: Process) -> bool {
+        self.rules[rule].checks.found(process).is_some_and(|found| found.over)
+    }
+
+    /// Takes what a check has found; nothing if it failed. The process may have ended meanwhile.
     pub fn checked(
         &mut self,
         rule: usize,
@@ -224,10 +229,15 @@ impl Engine {
     ) -> Option<Raised> {
         let look = self.last.as_ref()?;
         let standing = &mut self.rules[rule];
-        standing.checks.ended(process, found);
-        let rows = look.processes.rows.iter().filter(|row| Process::from(*row) == process);
-        let reading = standing.checks.readings(rows).pop()?;
-        standing.step(rule, at, look.time + at.saturating_sub(look.at), reading)
+        standing.checks.ended(process, found.clone());
+        let found = found?;
+        let reading = found.reading(process, &found.captured.comm);
+        let time = look.time + at.saturating_sub(look.at);
+        let mut raised = standing.step(rule, at, time, reading)?;
+        if raised.alert.state == Status::Raised {
+            raised.alert.capture = Some(found.captured);
+        }
+        Some(raised)
     }
 }
 
@@ -293,7 +303,7 @@ mod tests {
         assert!(engine.look(look(2, 0, &[(7, 10), (8, 1)])).is_empty());
         assert_eq!(
             said(&engine.look(look(3, 0, &[(7, 9), (8, 1)]))),
-            ["1970-01-01T00:00:03Z warning big: over: p7 (7): rss 9.0 MiB > 10.0 MiB"]
+            ["1970-01-01T00:00:03Z warning big: over: p7 (7): rss 9.0 MiB, not > 10.0 MiB"]
         );
     }
 

@@ -6,7 +6,7 @@ use humantime::format_rfc3339_seconds;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
-    act::{Actions, forget},
+    act::Actions,
     alert::{Alert, Status},
     checks::Found,
     config::Severity,
@@ -30,6 +30,8 @@ pub enum News {
         process: Process,
         /// What was found, or why it could not be looked at.
         found: Result<Found, String>,
+        /// Whether an alert has the report too.
+        is_shared: bool,
     },
 }
 
@@ -68,7 +70,7 @@ impl Errands {
     pub fn capture(&mut self, pid: u32, comm: String, time: Duration, mut raised: Raised) {
         let (actions, end) = (self.actions.clone(), self.end.subscribe());
         self.tasks.spawn(async move {
-            let captured = actions.capture(pid, &comm, &raised.alert.at, time, end).await;
+            let (captured, _) = actions.capture(pid, &comm, &raised.alert.at, time, end).await;
             let alert = &mut raised.alert;
             alert.at = format_rfc3339_seconds(SystemTime::now()).to_string();
             alert.state = if captured.json.is_some() { Status::Captured } else { Status::Failed };
@@ -96,17 +98,13 @@ impl Errands {
         self.checks = true;
         self.tasks.spawn(async move {
             let at = format_rfc3339_seconds(SystemTime::now()).to_string();
-            let mut captured = actions.capture(process.pid.0, &comm, &at, time, end).await;
+            let (captured, is_shared) = actions.capture(process.pid.0, &comm, &at, time, end).await;
             let found = if captured.json.is_none() {
                 Err(captured.said)
             } else {
-                let over = captured.severity >= Some(least);
-                if !over {
-                    forget(&mut captured);
-                }
-                Ok(Found { over, captured })
+                Ok(Found { over: captured.severity >= Some(least), captured })
             };
-            News::Checked { rule, process, found }
+            News::Checked { rule, process, found, is_shared }
         });
     }
 

@@ -37,6 +37,15 @@ impl Kept {
         self.news(done)
     }
 
+    /// What is missing at the end, if anything is.
+    pub fn end(&self) -> Option<String> {
+        let (since, lost) = self.failing?;
+        let seconds = since.elapsed().as_secs();
+        Some(format!(
+            "the history could not be written in the last {seconds} s: {lost} looks and alerts are not in it"
+        ))
+    }
+
     fn news(&mut self, done: Result<(), HistoryError>) -> Option<String> {
         match (done, &mut self.failing) {
             (Ok(()), failing) => {

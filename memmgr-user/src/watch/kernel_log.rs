@@ -4,6 +4,7 @@
 //! texts are those of `dump_global_header` and `__oom_kill_process` in mm/oom_kill.c.
 
 use std::{
+    collections::VecDeque,
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom},
     os::unix::fs::OpenOptionsExt,
@@ -31,9 +32,13 @@ pub struct Kill {
 /// Finds kills in lines that come one after the other.
 #[derive(Debug, Default)]
 struct Finder {
-    /// From the line before the victim's: its number, the limited group, and its own.
-    announced: Option<(u32, Option<String>, Option<String>)>,
+    /// From lines before the victims': their numbers, the limited groups, and their own. Kills in several groups at a time
+    /// are announced before the first is made.
+    announced: VecDeque<(u32, Option<String>, Option<String>)>,
 }
+
+/// Announcements that are remembered: the kernel kills in as many groups at a time as it has processors.
+const MOST_ANNOUNCED: usize = 64;
 
 impl Finder {
     fn line(&mut self, record: &str) -> Option<Kill> {
@@ -49,7 +54,10 @@ impl Finder {
             let fact = |name: &str| facts.split(',').find_map(|fact| fact.strip_prefix(name));
             let pid = facts.rsplit(',').find_map(|fact| fact.strip_prefix("pid="))?.parse().ok()?;
             let limited = fact("oom_memcg=").map(str::to_owned);
-            self.announced = Some((pid, limited, fact("task_memcg=").map(str::to_owned)));
+            self.announced.push_back((pid, limited, fact("task_memcg=").map(str::to_owned)));
+            while self.announced.len() > MOST_ANNOUNCED {
+                self.announced.pop_front();
+            }
             return None;
         }
         let (_, victim) = text.split_once("Killed process ")?;
@@ -57,10 +65,9 @@ impl Finder {
         let (comm, figures) = rest.rsplit_once(") total-vm:")?;
         let pid = pid.parse().ok()?;
         let anon = figures.split(", ").find_map(|figure| figure.strip_prefix("anon-rss:"))?;
-        let (limited, cgroup) = self
-            .announced
-            .take()
-            .filter(|(announced, ..)| *announced == pid)
+        let place = self.announced.iter().rposition(|(announced, ..)| *announced == pid);
+        let (limited, cgroup) = place
+            .and_then(|place| self.announced.remove(place))
             .map_or((None, None), |(_, limited, cgroup)| (limited, cgroup));
         Some(Kill {
             pid,
@@ -173,7 +180,17 @@ mod tests {
             cgroup: Some("/limited/web".to_owned()),
             ..kill()
         };
-        check(&[OF_A_GROUP, "6,9,9,-;other words\n", VICTIM], &[limited]);
+        check(&[OF_A_GROUP, "6,9,9,-;other words\n", VICTIM], std::slice::from_ref(&limited));
+        // Kills in two groups at a time.
+        let other = OF_A_GROUP.replace("4711", "4712").replace("/limited", "/other");
+        let of_other = VICTIM.replace("4711", "4712");
+        let second = Kill {
+            pid: 4712,
+            limited: Some("/other".to_owned()),
+            cgroup: Some("/other/web".to_owned()),
+            ..kill()
+        };
+        check(&[OF_A_GROUP, &other, VICTIM, &of_other], &[limited.clone(), second]);
         // The announcement of another victim says nothing of this one.
         check(&[&OF_A_GROUP.replace("4711", "4712"), VICTIM], &[kill()]);
         let global =

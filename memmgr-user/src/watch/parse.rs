@@ -88,19 +88,27 @@ fn subject(word: &str) -> Result<Subject, String> {
     let pattern = |text: &str| {
         Pattern::new(text).ok_or_else(|| format!("{word:?} names nobody; `*` stands for all"))
     };
+    // No path of a group ends with a slash, but people type it.
+    let group = |path: &str| match path.trim_end_matches('/') {
+        "" => pattern("/"),
+        path => pattern(path),
+    };
     match word.split_once(':') {
         None if word == "host" => Ok(Subject::Host),
-        Some(("cgroup", path)) if path.starts_with(['/', '*']) => {
-            Ok(Subject::Cgroup(pattern(path)?))
-        }
+        Some(("cgroup", path)) if path.starts_with(['/', '*']) => Ok(Subject::Cgroup(group(path)?)),
         Some(("cgroup", path)) => {
             Err(format!("{path:?} is no path of a cgroup: they begin with /"))
         }
         Some(("process", text)) => {
             // A name may have an @, hardly one before a path.
             let (name, group) = match text.split_once("@/") {
-                Some((name, path)) => (name, Some(pattern(&format!("/{path}"))?)),
-                None => (text, None),
+                Some((name, path)) => (name, Some(group(&format!("/{path}"))?)),
+                None => match text.rsplit_once('@') {
+                    Some((_, path)) if path.contains('/') => {
+                        return Err(format!("{path:?} is no path of a cgroup: they begin with /"));
+                    }
+                    _ => (text, None),
+                },
             };
             let pattern = pattern(name)?;
             // TASK_COMM_LEN of include/linux/sched.h, less the 0 at the end.
@@ -305,6 +313,8 @@ mod tests {
             0,
         );
         let rss = above(Figure::Rss, bytes(100), bytes(95));
+        check("process:a@/web/ rss > 100MiB", "process:a@/web", rss.clone(), 0);
+        check("cgroup:/ event.max", "cgroup:/", Condition::Event(Event::Max), 0);
         check("process:a@b*@/web/* rss > 100MiB", "process:a@b*@/web/*", rss, 0);
         let finding =
             |severity, minutes| Condition::Finding { severity, each: Duration::from_mins(minutes) };
@@ -338,6 +348,7 @@ mod tests {
             ("process:a finding bad", "\"bad\" is no severity"),
             ("process:a finding", "`info`, `warning` or `critical` is missing"),
             ("process:a rss > 5MiB each 5m", "only findings"),
+            ("process:a@b/c rss > 5MiB", "they begin with /"),
             ("process:@/a rss > 5MiB", "names nobody"),
             ("host used = 5%", "\"=\" stands where `<` or `>` has to be"),
             ("host used >", "a threshold is missing"),

@@ -187,17 +187,22 @@ impl<F: Fn(Figure) -> Option<u64>> Read<F> {
                     }
                     _ => human_bytes(limit),
                 };
-                let what = format!("{} {} {} {of}", figure.name(), human_bytes(bytes), side.sign());
+                let what = compared(
+                    over,
+                    &format!("{} {}", figure.name(), human_bytes(bytes)),
+                    &format!("{} {of}", side.sign()),
+                );
                 Some(reading(bytes as f64, over, calm, what))
             }
             Condition::Growth { threshold, clear } => {
                 let rate = self.rate?;
-                let what = format!(
-                    "grows by {}/s > {}/s",
-                    human_bytes(rate.max(0.0) as u64),
-                    human_bytes(*threshold as u64)
+                let over = rate > *threshold;
+                let what = compared(
+                    over,
+                    &format!("grows by {}/s", human_bytes(rate.max(0.0) as u64)),
+                    &format!("> {}/s", human_bytes(*threshold as u64)),
                 );
-                Some(reading(rate, rate > *threshold, rate <= *clear, what))
+                Some(reading(rate, over, rate <= *clear, what))
             }
             Condition::Full { within } => {
                 let within_s = within.as_secs_f64();
@@ -219,13 +224,21 @@ impl<F: Fn(Figure) -> Option<u64>> Read<F> {
     }
 }
 
+/// A figure and its threshold, as they are to each other now.
+fn compared(over: bool, figure: &str, threshold: &str) -> String {
+    if over { format!("{figure} {threshold}") } else { format!("{figure}, not {threshold}") }
+}
+
 fn stall(stalled: f64, all: bool, percent: f64, window: Duration) -> Reading {
     let who = if all { "all tasks" } else { "tasks" };
-    let what = format!(
-        "{who} waited for memory for {stalled:.1}% of {} > {percent}%",
-        humantime::format_duration(window)
+    let over = stalled > percent;
+    let window = humantime::format_duration(window);
+    let what = compared(
+        over,
+        &format!("{who} waited for memory for {stalled:.1}% of {window}"),
+        &format!("> {percent}%"),
     );
-    reading(stalled, stalled > percent, stalled <= percent / 2.0, what)
+    reading(stalled, over, stalled <= percent / 2.0, what)
 }
 
 fn kills(count: u64) -> Reading {
@@ -337,18 +350,18 @@ mod tests {
         check(
             "host used > 51%",
             0,
-            &[("host", "used 500.0 MiB > 51% of 1000.0 MiB", false, false)],
+            &[("host", "used 500.0 MiB, not > 51% of 1000.0 MiB", false, false)],
         );
         check(
             "host used > 51% clear 50%",
             0,
-            &[("host", "used 500.0 MiB > 51% of 1000.0 MiB", false, true)],
+            &[("host", "used 500.0 MiB, not > 51% of 1000.0 MiB", false, true)],
         );
         check("host used > 51%", 2, &[("host", "used 520.0 MiB > 51% of 1000.0 MiB", true, false)]);
         check(
             "host available < 400MiB",
             2,
-            &[("host", "available 480.0 MiB < 400.0 MiB", false, true)],
+            &[("host", "available 480.0 MiB, not < 400.0 MiB", false, true)],
         );
         check(
             "host available < 490MiB",
@@ -366,7 +379,7 @@ mod tests {
         check("process:*@/web rss > 51MiB", 2, &server);
         check("process:o*@/web rss > 51MiB", 2, &[]);
         check("process:s*@/w rss > 51MiB", 2, &[]);
-        check("pid:8 rss > 51MiB", 2, &[("other", "rss 5.0 MiB > 51.0 MiB", false, true)]);
+        check("pid:8 rss > 51MiB", 2, &[("other", "rss 5.0 MiB, not > 51.0 MiB", false, true)]);
     }
 
     #[test]
@@ -380,7 +393,7 @@ mod tests {
         check(
             "process:other grows > 512KiB/s",
             3,
-            &[("other", "grows by 0 B/s > 512.0 KiB/s", false, true)],
+            &[("other", "grows by 0 B/s, not > 512.0 KiB/s", false, true)],
         );
         check("cgroup:/web full within 8s", 3, &[("/web", "at its limit in 7s", true, false)]);
         check("cgroup:/web full within 5s", 3, &[("/web", "at its limit in 7s", false, false)]);
@@ -397,7 +410,7 @@ mod tests {
         let stalled = "tasks waited for memory for 10.0% of 2s > 5%";
         check("host pressure.some > 5% in 2s", 3, &[("host", stalled, true, false)]);
         check("host pressure.some > 5% in 2s", 1, &[]);
-        let calm = "all tasks waited for memory for 0.0% of 2s > 5%";
+        let calm = "all tasks waited for memory for 0.0% of 2s, not > 5%";
         check("host pressure.full > 5% in 2s", 3, &[("host", calm, false, true)]);
         let (none, one) =
             ("the kernel killed 0 for lack of memory", "the kernel killed 1 for lack of memory");

@@ -1,6 +1,7 @@
 //! Records of kills on disk, so many and no more: a process that is started and killed again and again fills no disk.
 
 use std::{
+    collections::HashMap,
     path::PathBuf,
     time::{Duration, Instant, SystemTime},
 };
@@ -10,7 +11,7 @@ use humantime::format_rfc3339_seconds;
 use super::{flight::Flight, kernel_log::Kill};
 use crate::output::{Output, OutputError};
 
-/// A record holds the minute before it: another one sooner would hold the same again.
+/// One that is started and killed again and again has one record in this time: it holds the minute before it.
 const EVERY: Duration = Duration::from_mins(1);
 /// Records of one watch.
 const MOST: u32 = 100;
@@ -19,14 +20,15 @@ const MOST: u32 = 100;
 #[derive(Debug)]
 pub struct Records {
     directory: PathBuf,
-    last: Option<Instant>,
+    /// When names were recorded last.
+    last: HashMap<String, Instant>,
     written: u32,
 }
 
 impl Records {
     /// Into this directory, which is made if it is not there.
     pub fn new(directory: PathBuf) -> Self {
-        Records { directory, last: None, written: 0 }
+        Records { directory, last: HashMap::new(), written: 0 }
     }
 
     /// Writes what was seen before a kill; nothing where the last record has it, another watch wrote it, or there are
@@ -40,22 +42,26 @@ impl Records {
         kill: &Kill,
         now: Instant,
     ) -> anyhow::Result<Option<PathBuf>> {
-        let is_known = self.last.is_some_and(|last| now.saturating_duration_since(last) < EVERY);
+        let last = self.last.get(&kill.comm);
+        let is_known = last.is_some_and(|last| now.saturating_duration_since(*last) < EVERY);
         if is_known || self.written >= MOST {
             return Ok(None);
         }
         std::fs::create_dir_all(&self.directory)?;
         let time = format_rfc3339_seconds(SystemTime::now()).to_string().replace(':', "");
         let path = self.directory.join(format!("memmgr-oom-{time}-{}.json", kill.pid));
-        let written = match Output::open(&path, false) {
+        let record = flight.record(kill)?;
+        let written = match Output::open(&path, false)
+            .map_err(anyhow::Error::from)
+            .and_then(|output| output.commit(&record))
+        {
+            Ok(()) => Some(path),
             // Another watch in this directory: it saw the same minute.
-            Err(OutputError::Exists(_)) => None,
-            output => {
-                output?.commit(&flight.record(kill)?)?;
-                Some(path)
-            }
+            Err(error) if matches!(error.downcast_ref(), Some(OutputError::Exists(_))) => None,
+            Err(error) => return Err(error),
         };
-        self.last = Some(now);
+        // As many names as records.
+        self.last.insert(kill.comm.clone(), now);
         self.written += 1;
         Ok(written)
     }
@@ -66,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_a_minute_and_a_hundred_in_all() {
+    fn one_a_minute_of_a_name_and_a_hundred_in_all() {
         let directory = tempfile::tempdir().unwrap();
         let mut records = Records::new(directory.path().join("new"));
         let (flight, begin) = (Flight::default(), Instant::now());
@@ -77,8 +83,15 @@ mod tests {
         };
         let kept: Vec<bool> = [0, 1, 59, 60, 61].map(|second| keep(second, second as u32)).to_vec();
         assert_eq!(kept, [true, false, false, true, false]);
-        let more = (0..200).filter(|n| keep(1000 + 60 * n, 1000 + *n as u32)).count();
-        assert_eq!(more, 98);
+        let other = Kill { pid: 9, comm: "other".to_owned(), ..Kill::default() };
+        let path = records.keep(&flight, &other, begin + Duration::from_secs(61)).unwrap();
+        assert!(path.is_some_and(|path| path.exists()));
+        let more = (0..200_u32).filter(|n| {
+            let kill = Kill { pid: 1000 + n, ..Kill::default() };
+            let at = begin + Duration::from_secs(1000 + 60 * u64::from(*n));
+            records.keep(&flight, &kill, at).unwrap().is_some()
+        });
+        assert_eq!(more.count(), 97);
     }
 
     #[test]

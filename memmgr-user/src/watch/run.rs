@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    act::Actions,
+    act::{Actions, forget},
     alert::{Alert, Status},
     config::Config,
     engine::Engine,
@@ -25,7 +25,7 @@ use super::{
     records::Records,
     rule::Condition,
     standing::Raised,
-    voice::Voice,
+    voice::{Voice, tell},
     wakers::{self, Wakers},
 };
 use crate::{
@@ -94,6 +94,7 @@ pub async fn run(
         engine: Engine::new(config.rules, wakers.are_kills_named()),
         wakers,
         voice: Voice::new(),
+        unwritten: 0,
         out,
         write,
     };
@@ -140,6 +141,8 @@ struct Watching<'a, W> {
     kept: Kept,
     errands: Errands,
     voice: Voice,
+    /// Alerts that could not be written.
+    unwritten: u64,
     out: &'a mut dyn Write,
     write: W,
 }
@@ -188,7 +191,7 @@ impl<W: Fn(&mut dyn Write, &Alert) -> io::Result<()>> Watching<'_, W> {
     /// Says what no alert will say any more at this moment.
     fn count_untold(&mut self, at: Duration) {
         for (rule, count) in self.engine.untold(at) {
-            self.voice.say(&format!("{rule}: it came true {count} times more than was told"));
+            tell(&format!("{rule}: it came true {count} times more than was told"));
         }
     }
 
@@ -253,10 +256,19 @@ impl<W: Fn(&mut dyn Write, &Alert) -> io::Result<()>> Watching<'_, W> {
                 Vec::new()
             }
             News::Captured(raised) => vec![*raised],
-            News::Checked { rule, process, found } => {
-                if let Err(error) = &found {
-                    let name = &self.engine.rule(rule).name;
-                    self.voice.say(&format!("{name}: {} was not looked at: {error}", process.pid));
+            News::Checked { rule, process, mut found, is_shared } => {
+                // One report of a finding that stands is enough.
+                let stands = self.engine.has_finding(rule, process);
+                match &mut found {
+                    Ok(found) if (stands || !found.over) && !is_shared => {
+                        forget(&mut found.captured);
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        let name = &self.engine.rule(rule).name;
+                        let text = format!("{name}: {} was not looked at: {error}", process.pid);
+                        self.voice.say(&text);
+                    }
                 }
                 let at = self.monitor.elapsed();
                 self.engine.checked(rule, process, found.ok(), at).into_iter().collect()
@@ -277,8 +289,12 @@ impl<W: Fn(&mut dyn Write, &Alert) -> io::Result<()>> Watching<'_, W> {
                 if error.kind() == io::ErrorKind::BrokenPipe && !acts {
                     return Heard::Nowhere;
                 }
-                self.voice
-                    .say(&format!("an alert could not be written to standard output: {error}"));
+                if self.unwritten == 0 {
+                    tell(&format!(
+                        "an alert could not be written to standard output: {error}; the watch goes on"
+                    ));
+                }
+                self.unwritten += 1;
             }
         }
         Heard::Somewhere
@@ -325,8 +341,8 @@ impl<W: Fn(&mut dyn Write, &Alert) -> io::Result<()>> Watching<'_, W> {
         self.errands.end_captures();
         let too_late = async {
             tokio::select! {
-                () = sleep(GRACE) => {}
-                () = impatient => {}
+                () = sleep(GRACE) => "they took too long",
+                () = impatient => "the watch was told again to end",
             }
         };
         tokio::pin!(too_late);
@@ -336,12 +352,21 @@ impl<W: Fn(&mut dyn Write, &Alert) -> io::Result<()>> Watching<'_, W> {
                     let alerts = self.errand(news);
                     self.tell(alerts);
                 }
-                () = &mut too_late => {
+                why = &mut too_late => {
                     let left = self.errands.count();
-                    self.voice.say(&format!("{left} commands, webhooks or captures are given up: they took too long"));
-                    return;
+                    tell(&format!(
+                        "commands, webhooks or captures that are given up, because {why}: {left}"
+                    ));
+                    break;
                 }
             }
+        }
+        if let Some(text) = self.kept.end() {
+            tell(&text);
+        }
+        if self.unwritten > 0 {
+            let text = format!("{} alerts could not be written to standard output", self.unwritten);
+            tell(&text);
         }
     }
 

@@ -24,11 +24,18 @@ impl Voice {
     pub fn say(&mut self, text: &str) {
         self.said += 1;
         if self.said <= MOST || self.said.is_power_of_two() {
-            eprintln!("memmgr: {}", Safe::text(text));
+            crate::say!("memmgr: {}", Safe::text(text));
         }
         if self.said == MOST {
             let minutes = self.began.elapsed().as_secs() / 60;
-            eprintln!("memmgr: {MOST} such lines in {minutes} min: only some of the next are said");
+            crate::say!(
+                "memmgr: {MOST} such lines in {minutes} min: only some of the next are said"
+            );
         }
     }
+}
+
+/// Says what sums something up, or is said once: never one too many.
+pub fn tell(text: &str) {
+    crate::say!("memmgr: {}", Safe::text(text));
 }

@@ -15,14 +15,14 @@ class ReportsView {
   }
 
   show({ reports, unread }) {
-    this.section.hidden = reports.length === 0 && unread === 0;
+    this.section.hidden = reports.length === 0 && unread.length === 0;
     refill(this.newest, this.table(reports.slice(0, NEWEST)));
     const older = reports.slice(NEWEST);
     this.older.hidden = older.length === 0;
     this.summary.textContent = `${count(older.length)} older`;
     refill(this.others, this.table(older));
-    this.note.hidden = unread === 0;
-    this.note.textContent = `${count(unread)} files could not be read.`;
+    this.note.hidden = unread.length === 0;
+    refill(this.note, `Not read: ${unread.map(({ name, why }) => `${name} (${why})`).join("; ")}.`);
   }
 
   table(reports) {

@@ -26,6 +26,14 @@ pub(super) fn cgroup(page: &mut Page, stat: &CgroupStat, top: usize) {
     }
     pressure(page, cgroup.pressure.as_ref());
     match counters(&cgroup.events) {
+        // v2 counts what happens below a group with it, v1 does not.
+        None if cgroup.version == "v1" => {
+            page.styled_field(
+                "events",
+                Style::Dim,
+                "none of its own, those of groups below are theirs",
+            );
+        }
         None => page.styled_field("events", Style::Dim, "none"),
         Some(events) => page.styled_field("events", Style::Warn, events),
     }
