@@ -1,6 +1,6 @@
 //! Looks in, alerts out.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use super::{
     alert::{Status, Subject},
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     monitor::{Look, Process},
     source::processes::Row,
-    units::{Pid, human_bytes},
+    units::Pid,
 };
 
 /// Rates are taken over this long; a rule that has to last longer looks at rates that long apart anyway.
@@ -132,20 +132,7 @@ impl Engine {
     pub fn killed(&mut self, kill: &Kill, at: Duration) -> Vec<Raised> {
         let Some(look) = &self.last else { return Vec::new() };
         let time = look.time + at.saturating_sub(look.at);
-        // The group at its limit, that of the victim, and those that it is in.
-        let own = kill.cgroup.as_deref().unwrap_or("/");
-        let above = Path::new(own).ancestors().filter_map(Path::to_str);
-        let groups: Vec<&str> = kill.limited.as_deref().into_iter().chain(above).collect();
-        let whose = match &kill.limited {
-            Some(group) => format!("cgroup {group} was at its limit"),
-            None => "the host had no memory left".to_owned(),
-        };
-        let what = format!(
-            "the kernel killed {} ({}), which held {}: {whose}",
-            kill.comm,
-            kill.pid,
-            human_bytes(kill.anon_bytes)
-        );
+        let (groups, what) = (kill.groups(), kill.what());
         let mut alerts = Vec::new();
         for (number, standing) in self.rules.iter_mut().enumerate() {
             let rule = &standing.watched.when;

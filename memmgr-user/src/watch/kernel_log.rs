@@ -14,6 +14,8 @@ use std::{
 use rustix::{fs::OFlags, io::Errno};
 use tokio::io::{Interest, unix::AsyncFd};
 
+use crate::units::human_bytes;
+
 /// A process that was killed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kill {
@@ -27,6 +29,25 @@ pub struct Kill {
     pub limited: Option<String>,
     /// The cgroup that the victim was in.
     pub cgroup: Option<String>,
+}
+
+impl Kill {
+    /// The group at its limit, that of the victim, and those that it is in.
+    pub fn groups(&self) -> Vec<&str> {
+        let own = self.cgroup.as_deref().unwrap_or("/");
+        let above = Path::new(own).ancestors().filter_map(Path::to_str);
+        self.limited.as_deref().into_iter().chain(above).collect()
+    }
+
+    /// What happened, for people.
+    pub fn what(&self) -> String {
+        let whose = match &self.limited {
+            Some(group) => format!("cgroup {group} was at its limit"),
+            None => "the host had no memory left".to_owned(),
+        };
+        let held = human_bytes(self.anon_bytes);
+        format!("the kernel killed {} ({}), which held {held}: {whose}", self.comm, self.pid)
+    }
 }
 
 /// Finds kills in lines that come one after the other.
