@@ -93,9 +93,12 @@ if await /evidence/watch.stderr 'memmgr: watching' "$watch"; then
 fi
 wait "$watch"
 echo $? >/evidence/watch.exit
-cat $watched/memory.current >/evidence/memory.current
+# Pages of a file stay charged when the one that wrote them has ended.
+sh -c 'echo $$ >/sys/fs/cgroup/watched/cgroup.procs; head -c 4m /dev/zero >/tmp/held'
 cat $watched/memory.events >/evidence/memory.events
+cat $watched/memory.current >/evidence/memory.current
 memmgr stat --cgroup /watched --json >/evidence/stat.json 2>/evidence/stat.stderr
+cat $watched/memory.current >>/evidence/memory.current
 say 'watch: done'
 
 say 'sending'
