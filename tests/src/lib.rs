@@ -16,6 +16,7 @@ pub mod lines;
 pub mod program;
 pub mod servers;
 pub mod serving;
+pub mod watching;
 pub mod workload;
 
 pub use capture::{Capture, Outcome};

@@ -5,72 +5,15 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
 use memmgr_tests::{
-    Program, Workload, capture::binary, cgroup::MemoryGroup, lines::Lines, require_root,
+    Program, Workload, capture::binary, cgroup::MemoryGroup, require_root, watching::Watch,
 };
-use rustix::{
-    fs::{Advice, fadvise},
-    process::{Pid, Signal, kill_process},
-};
+use rustix::fs::{Advice, fadvise};
 use serde_json::Value;
-
-/// A running watch. Ends when it is dropped.
-struct Watch {
-    child: Child,
-    alerts: Lines,
-    said: Lines,
-}
-
-impl Watch {
-    /// Starts it, and returns once it watches.
-    fn start(directory: &Path, flags: &[&str]) -> Self {
-        let mut child = Command::new(binary())
-            .args(["watch", "--json"])
-            .args(flags)
-            .current_dir(directory)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("memmgr runs");
-        let said = Lines::of(child.stderr.take().expect("piped"));
-        let alerts = Lines::of(child.stdout.take().expect("piped"));
-        let first = said.next().unwrap_or_default();
-        assert!(first.contains("watching by"), "{first}");
-        Watch { child, alerts, said }
-    }
-
-    /// The next alert.
-    fn alert(&self, within: Duration) -> Value {
-        let line = self.alerts.within(within);
-        let line = line.expect("an alert in time").expect("the watch goes on");
-        serde_json::from_str(&line).expect("JSON of memmgr.alert/1")
-    }
-
-    /// What Ctrl-C does.
-    fn interrupt(&self) {
-        let pid = Pid::from_raw(self.child.id() as i32).expect("a process");
-        kill_process(pid, Signal::INT).expect("it is there");
-    }
-
-    /// Ends it as a person does, and expects that it says nothing more.
-    fn end(mut self) {
-        self.interrupt();
-        assert_eq!(self.child.wait().expect("it ends").code(), Some(0));
-        assert_eq!(self.alerts.rest(), Vec::<String>::new());
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn workload() -> Workload {
     Workload::start(&Program::c("changes-size").flags(&["-pthread"]), &[])
@@ -208,41 +151,6 @@ fn pressure_is_told_within_a_second() {
     fs::remove_file(&file).expect("the file");
 }
 
-#[test]
-fn the_end_of_a_watch_does_not_lose_a_capture() {
-    if !require_root() {
-        return;
-    }
-    let directory = tempfile::tempdir().expect("a directory");
-    let mut target = workload();
-    // A tenth of what the other test waits for.
-    tell(&mut target, "leak 1 120");
-    // Both rules are about one process: one capture is enough.
-    let rules = [64, 32].map(|kib| format!("pid:{} grows > {kib}KiB/s", target.pid()));
-    let mut watch = Watch::start(
-        directory.path(),
-        &["--when", &rules[0], "--when", &rules[1], "--capture", "10m"],
-    );
-    for _ in rules {
-        assert_eq!(watch.alert(Duration::from_secs(20))["state"], "raised");
-    }
-    // Until it is attached.
-    std::thread::sleep(Duration::from_secs(6));
-    watch.interrupt();
-    let captured = [(); 2].map(|()| watch.alert(Duration::from_secs(20)));
-    for alert in &captured {
-        assert_eq!(alert["state"], "captured", "{alert}");
-    }
-    assert_eq!(captured[0]["capture"], captured[1]["capture"]);
-    assert_ne!(captured[0]["rule"], captured[1]["rule"]);
-    let path = captured[0]["capture"]["json"].as_str().expect("a report");
-    let report: Value =
-        serde_json::from_slice(&fs::read(directory.path().join(path)).expect(path)).expect("JSON");
-    let seconds = report["duration_s"].as_f64().expect("a time");
-    assert!((2.0..30.0).contains(&seconds), "{seconds}");
-    assert_eq!(watch.child.wait().expect("it ends").code(), Some(0));
-}
-
 /// Files in a directory once there are so many; the last seconds of a capture that nobody waits for any more.
 fn files(directory: &Path, count: usize) -> Vec<std::path::PathBuf> {
     let begin = Instant::now();
@@ -314,18 +222,6 @@ fn alerts_that_cannot_be_written_are_acted_upon() {
     let times = said.matches("could not be written to standard output").count();
     assert!(times == 2 && said.contains("\nmemmgr: 1 alerts could not be written"), "{said}");
     assert_eq!(fs::read_to_string(directory.path().join("told")).expect("a file"), "raised\n");
-}
-
-#[test]
-fn what_a_command_is_about_to_do_is_done_before_the_watch_ends() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let watch = Watch::start(
-        directory.path(),
-        &["--when", "host used > 0.1%", "--interval", "100ms", "--command", "sleep 2; touch done"],
-    );
-    watch.alert(SOON);
-    watch.end();
-    assert!(directory.path().join("done").exists());
 }
 
 #[test]

@@ -149,7 +149,7 @@ impl Reader {
             match &entry {
                 // Its page may come, or go, after it.
                 Ok(entry) => shelf.reports.push(Entry {
-                    has_page: path.with_extension("html").is_file(),
+                    has_page: is_file(&path.with_extension("html")),
                     ..entry.clone()
                 }),
                 Err(unread) => shelf.unread.push(unread.clone()),
@@ -160,6 +160,11 @@ impl Reader {
         shelf.reports.sort_by(|a, b| b.captured_at.cmp(&a.captured_at));
         shelf
     }
+}
+
+/// Whether there is a file that [`page`] would read: no link to one.
+fn is_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
 }
 
 /// Records of kills are beside reports, and are none.

@@ -253,7 +253,8 @@ impl Drop for Turn {
     }
 }
 
-/// Has the kernel send this signal to a child when the watch is killed: nobody would end the child after its time then.
+/// Has the kernel send this signal to a child when the watch is killed: nobody would end the child after its time then. It
+/// is sent when the thread ends that started the child, prctl(2): here the only one, the runtime's.
 fn dies_with_us(command: &mut Command, signal: Signal) {
     // SAFETY: between fork and exec only async-signal-safe calls are allowed, and this is one system call, prctl(2).
     unsafe {

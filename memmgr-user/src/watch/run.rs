@@ -62,8 +62,8 @@ enum Wake {
     End,
 }
 
-/// Watches until `ended`, which is waited for once more when what is under way then takes long; and writes each alert to `out` by `write`. `memmgr` is the program that captures; `ready` is
-/// called when everything is open.
+/// Watches until `ended`, which is waited for once more when what is under way then takes long, and writes each alert to
+/// `out` by `write`. `memmgr` is the program that captures; `ready` is called when everything is open.
 ///
 /// # Errors
 /// When the host cannot be looked at, or the history not be opened.

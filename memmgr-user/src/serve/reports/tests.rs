@@ -58,8 +58,9 @@ fn reports_are_told_in_short() {
     assert_eq!(top.growth_bytes_per_s, Some(2.0));
     assert_eq!(page(place, "a.b").unwrap(), b"<page>");
     assert!(page(place, "link").is_err() && page(place, "../a").is_err());
-    // Only what is new is read again.
+    // Only what is new is read again. A link is no page.
     fs::remove_file(place.join("a.b.html")).unwrap();
+    std::os::unix::fs::symlink("a.b.json", place.join("a.b.html")).unwrap();
     assert!(!reader.read(place).reports[0].has_page);
     assert_eq!(reader.known.len(), 3);
     write(place, "a.b.json", &report(70));
