@@ -1,4 +1,6 @@
-//! The attach cookie: what one generic program must know about the function that it stands on.
+//! The attach cookies: what one generic program must know about the place that it stands on.
+
+use crate::events::Kind;
 
 /// What a probed function does with memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -106,9 +108,39 @@ impl Cookie {
     }
 }
 
+/// The cookie of a probe on a mapping call in the C library: the [`Kind`] of what happens there, and in bit 16 whether
+/// the kernel single-steps the instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct MappingCookie(pub u64);
+
+impl MappingCookie {
+    /// A cookie for this moment of a call.
+    pub const fn new(kind: Kind, single_stepped: bool) -> Self {
+        MappingCookie(kind as u64 | (single_stepped as u64) << 16)
+    }
+
+    /// The kind as a number; compare with `Kind::… as u16`.
+    pub const fn kind(self) -> u16 {
+        self.0 as u16
+    }
+
+    /// Whether every hit pays for a single step.
+    pub const fn is_single_stepped(self) -> bool {
+        self.0 & 1 << 16 != 0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_of_a_mapping_call_is_read_back() {
+        let stepped = MappingCookie::new(Kind::UnmapBegin, true);
+        assert_eq!((stepped.kind(), stepped.is_single_stepped()), (Kind::UnmapBegin as u16, true));
+        assert!(!MappingCookie::new(Kind::Fault, false).is_single_stepped());
+    }
 
     #[test]
     fn every_field_is_read_back() {

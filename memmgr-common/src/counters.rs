@@ -50,11 +50,13 @@ pub enum Counter {
     StackSubmitted,
     /// An outermost call that never returned to us. Not a lost event: its entry was filtered.
     UnmatchedReturn,
+    /// A mapping call at a probe that the kernel single-steps: counted beside what becomes of it, for its price.
+    SteppedMapping,
 }
 
 impl Counter {
     /// Number of counters.
-    pub const COUNT: u32 = Counter::UnmatchedReturn as u32 + 1;
+    pub const COUNT: u32 = Counter::SteppedMapping as u32 + 1;
 
     /// Counters that say what became of a seen hit, apart from `SampledOut` and `Submitted`: no event and no loss.
     pub const FILTERED: [Counter; 9] = [

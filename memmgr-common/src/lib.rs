@@ -13,6 +13,6 @@ pub mod sampling;
 pub mod settings;
 pub mod target;
 
-pub use cookie::{Cookie, FunctionKind};
+pub use cookie::{Cookie, FunctionKind, MappingCookie};
 pub use counters::Counter;
-pub use settings::{Mode, Settings, StackKind};
+pub use settings::{MappingWay, Mode, Settings, StackKind};

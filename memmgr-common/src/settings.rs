@@ -49,9 +49,21 @@ pub struct Settings {
     pub ring_bytes: u64,
     /// Number of the running window of time: what is known of a call that began in an earlier one is void.
     pub window: u64,
+    /// A [`MappingWay`]: programs of another way return at once.
+    pub mapping_way: u64,
 }
 
-const _: () = assert!(size_of::<Settings>() == 72);
+const _: () = assert!(size_of::<Settings>() == 80);
+
+/// How the mapping system calls are watched, so that none is seen twice while one way takes over from the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum MappingWay {
+    /// In the kernel: by its functions or by tracepoints.
+    Kernel = 0,
+    /// By probes on the C library.
+    Library = 1,
+}
 
 /// Tokens that a CPU can save up, in nanoseconds of work: a burst of this length is let through.
 pub const MOST_TOKENS: u64 = 100_000_000;

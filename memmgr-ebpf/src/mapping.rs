@@ -5,10 +5,12 @@
 //! same addresses before the caller is back. Reservations without any access (PROT_NONE) are not
 //! memory yet and are passed over, but for the stacks of threads.
 //!
-//! The bodies are here. They run by fentry and fexit ([`by_function`]), or by the tracepoints of system calls
-//! ([`by_tracepoint`]) where the kernel has no fentry or they would miss calls.
+//! The bodies are here. They run by fentry and fexit ([`by_function`]); where the kernel has no fentry or they would miss
+//! calls, by probes on the C library around its system calls ([`by_library`]) or by the tracepoints of system calls
+//! ([`by_tracepoint`]).
 
 mod by_function;
+mod by_library;
 mod by_tracepoint;
 
 use aya_ebpf::{
@@ -16,7 +18,7 @@ use aya_ebpf::{
     helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs},
 };
 use memmgr_common::{
-    Counter,
+    Counter, MappingWay,
     events::{Kind, flags},
 };
 
@@ -37,10 +39,13 @@ fn is_error(result: u64) -> bool {
     result >= FIRST_ERROR
 }
 
-/// This thread, if it belongs to a target.
+/// This thread, if it belongs to a target whose mapping calls are watched in this way.
 #[inline(always)]
-fn target() -> Option<(Current, *mut Thread)> {
+fn target(way: MappingWay) -> Option<(Current, *mut Thread)> {
     let current = Current::target()?;
+    if current.settings().mapping_way != way as u64 {
+        return None;
+    }
     current.count.add(Counter::Seen);
     let thread = current.thread()?;
     Some((current, thread))
@@ -48,13 +53,13 @@ fn target() -> Option<(Current, *mut Thread)> {
 
 /// A call that maps has returned.
 #[inline(always)]
-fn mapped(kind: Kind, result: u64) {
-    let Some((current, thread)) = target() else { return };
+fn mapped(way: MappingWay, kind: Kind, result: u64) {
+    let Some((current, thread)) = target(way) else { return };
     if is_error(result) && kind != Kind::RemapEnd {
         current.count.add(Counter::FilteredMapping);
         return;
     }
-    // SAFETY: the current task has user registers while it is in a system call.
+    // SAFETY: the current task has user registers while it is in a system call, and at a probe right behind one.
     let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const pt_regs;
     // SAFETY: the helper checks the address.
     let Ok(saved) = (unsafe { bpf_probe_read_kernel(registers) }) else {
@@ -88,16 +93,16 @@ fn mapped(kind: Kind, result: u64) {
 
 /// A call that takes a range of pages away begins.
 #[inline(always)]
-fn begins(kind: Kind, address: u64, length: u64) {
-    if let Some((current, _)) = target() {
+fn begins(way: MappingWay, kind: Kind, address: u64, length: u64) {
+    if let Some((current, _)) = target(way) {
         emit::range(&current, kind, address, length, 0);
     }
 }
 
 /// `munmap` has returned.
 #[inline(always)]
-fn unmapped(result: u64) {
-    if let Some((current, _)) = target() {
+fn unmapped(way: MappingWay, result: u64) {
+    if let Some((current, _)) = target(way) {
         emit::range(&current, Kind::UnmapEnd, 0, 0, result as i64);
     }
 }

@@ -105,7 +105,7 @@ impl Modules {
             let what = match &mapping.kind {
                 Kind::Vdso | Kind::Vsyscall => What::Vdso,
                 Kind::File { path, .. } => {
-                    let identity = identity(mapping);
+                    let identity = file_of(mapping);
                     let known = self.by_identity.get(&identity).copied();
                     match known.map_or_else(|| self.add(identity, &files, &mut open), Ok) {
                         Ok(module) => What::Module(module),
@@ -286,7 +286,8 @@ pub(crate) fn parse<'a>(
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
 }
 
-fn identity(mapping: &Mapping) -> (u64, u64) {
+/// Device, as `st_dev` encodes it, and inode: which file it is.
+pub fn file_of(mapping: &Mapping) -> (u64, u64) {
     (rustix::fs::makedev(mapping.device.0, mapping.device.1), mapping.inode)
 }
 
@@ -296,7 +297,7 @@ pub fn mapped_files(mappings: &[Mapping]) -> Vec<MappedFile> {
     let mut index = std::collections::HashMap::new();
     for mapping in mappings {
         let Kind::File { path, deleted } = &mapping.kind else { continue };
-        let (device, inode) = identity(mapping);
+        let (device, inode) = file_of(mapping);
         let at = *index.entry((device, inode)).or_insert_with(|| {
             let (path, deleted) = (path.clone(), *deleted);
             files.push(MappedFile {

@@ -146,7 +146,8 @@ pub async fn run(
     let deadline = plan.duration.map(|duration| TokioInstant::now() + duration);
     let began = now();
     session.attach_s = session.began.elapsed().as_secs_f64();
-    let settings = plan.settings(session.stack_kind());
+    let mapping_way = session.kernel.mapping_way() as u64;
+    let settings = Settings { mapping_way, ..plan.settings(session.stack_kind()) };
     session.kernel.set(settings)?;
     let mut steering = Steering::begin(plan, &session, settings, began);
     counting(&session);
@@ -323,7 +324,7 @@ pub fn now() -> KernelTime {
     KernelTime(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
-fn clock_seconds(clock: ClockId) -> f64 {
+pub(crate) fn clock_seconds(clock: ClockId) -> f64 {
     let time = clock_gettime(clock);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

@@ -222,7 +222,7 @@ fn perf_map_is_trustworthy(pid: Pid, proc_root: &Path) -> bool {
 }
 
 /// The separate debug file of a build id, in the target's root or the host's.
-fn debug_file(build_id: &str, pid: Pid, proc_root: &Path) -> Option<PathBuf> {
+pub(crate) fn debug_file(build_id: &str, pid: Pid, proc_root: &Path) -> Option<PathBuf> {
     let (directory, rest) = build_id.split_at_checked(2)?;
     if rest.is_empty() {
         return None;

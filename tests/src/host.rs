@@ -45,6 +45,18 @@ pub fn has_library(name: &str) -> bool {
     found
 }
 
+/// Whether there is this static library (`libjemalloc.a`), as above.
+pub fn has_static_library(name: &str) -> bool {
+    let known = std::process::Command::new("cc").arg(format!("-print-file-name={name}")).output();
+    let path = known.expect("cc cannot be run").stdout;
+    // Where it finds none it prints the name back.
+    let found = path.first() == Some(&b'/');
+    if !found {
+        skip(&format!("{name} is not installed"));
+    }
+    found
+}
+
 /// Whether there is this program, as above.
 #[must_use]
 pub fn has_program(name: &str) -> bool {

@@ -9,13 +9,16 @@ pub mod capture;
 pub mod cgroup;
 pub mod code;
 pub mod counts_itself;
+pub mod go;
 pub mod host;
 pub mod kernel_objects;
 pub mod leaks;
 pub mod lines;
+pub mod optimizing;
 pub mod program;
 pub mod servers;
 pub mod serving;
+pub mod swap;
 pub mod watching;
 pub mod workload;
 

@@ -39,11 +39,14 @@ fn what_allocates_little_is_captured_exactly() {
     assert_eq!(report.totals.alloc_bytes_error, 0, "it is no estimate");
 }
 
-/// Waits until the target has breakpoints in its code, or has none.
+/// The most breakpoints of mapping calls, which stay: an allocator has more.
+const OF_MAPPINGS: usize = 9;
+
+/// Waits until the target has breakpoints in its allocator, or has none.
 #[track_caller]
 fn wait_for_probes(pid: u32, there: bool) {
     let begin = Instant::now();
-    while (changed_bytes(pid) > 0) != there {
+    while (changed_bytes(pid) > OF_MAPPINGS) != there {
         assert!(begin.elapsed() < Duration::from_secs(20), "no change to probes: {there}");
         sleep(Duration::from_millis(2));
     }

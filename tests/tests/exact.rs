@@ -10,7 +10,7 @@ use memmgr_tests::{
         self, ALL_FUNCTIONS, Truth, assert_complete, assert_consistent, assert_equal_to_the_truth,
         reported, reported_site,
     },
-    host::{has_library, has_program},
+    host::{has_library, has_program, has_static_library},
     require_root, take_turn,
 };
 
@@ -29,6 +29,9 @@ const NO_PVALLOC: &str =
     "malloc,calloc,realloc,reallocarray,posix_memalign,aligned_alloc,memalign,valloc";
 /// What musl offers.
 const MUSL: &str = "malloc,calloc,realloc,reallocarray,posix_memalign,aligned_alloc,memalign";
+
+/// What every library that is linked in has.
+const STATIC: &str = "malloc,calloc,realloc,posix_memalign,aligned_alloc,memalign";
 
 /// An allocator, a number of threads, a kind of stack.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +55,7 @@ const fn variant(
     Variant { allocator, threads, stack, functions, pause }
 }
 
-const VARIANTS: [Variant; 16] = [
+const VARIANTS: [Variant; 19] = [
     variant("glibc", 16, "fp", NO_STRDUP, 0),
     variant("glibc", 4, "dwarf", ALL_FUNCTIONS, 200),
     variant("glibc", 64, "fp", NO_STRDUP, 0),
@@ -69,23 +72,34 @@ const VARIANTS: [Variant; 16] = [
     variant("tcmalloc", 16, "dwarf", NO_STRDUP, 200),
     variant("mimalloc", 16, "dwarf", NO_STRDUP, 200),
     variant("musl", 16, "dwarf", MUSL, 200),
+    variant("static glibc", 4, "dwarf", STATIC, 200),
+    variant("static jemalloc", 4, "fp", STATIC, 0),
+    variant("static tcmalloc", 4, "dwarf", STATIC, 200),
 ];
 
 /// The program with a variant's allocator; `None` where that is not installed.
 fn start(variant: Variant, seed: u64) -> Option<Workload> {
     let (preload, installed) = match variant.allocator {
-        "glibc" => (None, true),
+        "glibc" | "static glibc" => (None, true),
         "musl" => (None, has_program("musl-gcc")),
         "jemalloc" => (Some("libjemalloc.so.2"), has_library("libjemalloc.so.2")),
         "tcmalloc" => (Some("libtcmalloc_minimal.so.4"), has_library("libtcmalloc_minimal.so.4")),
         "mimalloc" => (Some("libmimalloc.so.2"), has_library("libmimalloc.so.2")),
+        "static jemalloc" => (None, has_static_library("libjemalloc.a")),
+        "static tcmalloc" => (None, has_static_library("libtcmalloc_minimal.a")),
         other => panic!("no such allocator: {other}"),
     };
     if !installed {
         return None;
     }
     let program = counts_itself::program();
-    let program = if variant.allocator == "musl" { program.compiler("musl-gcc") } else { program };
+    let program = match variant.allocator {
+        "musl" => program.compiler("musl-gcc"),
+        "static glibc" => program.flags(&["-static"]),
+        "static jemalloc" => program.flags(&["-l:libjemalloc.a", "-lstdc++", "-lm"]),
+        "static tcmalloc" => program.flags(&["-l:libtcmalloc_minimal.a", "-lstdc++", "-lm"]),
+        _ => program,
+    };
     let options = [
         format!("seed={seed}"),
         format!("threads={}", variant.threads),
@@ -122,9 +136,10 @@ fn check(variant: Variant, seed: u64, calls: u64) {
     );
     // Beside it there may be glibc's: for what a preloaded library does not replace.
     let called = |allocator: &Allocator| allocator.functions.iter().any(|f| f.hits > 0);
+    let kind = variant.allocator.trim_start_matches("static ");
     let mut allocators = report.target.allocators.iter();
     assert!(
-        allocators.any(|allocator| allocator.kind == variant.allocator && called(allocator)),
+        allocators.any(|allocator| allocator.kind == kind && called(allocator)),
         "{what}: its allocator was not called: {:?}",
         report.target.allocators
     );

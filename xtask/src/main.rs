@@ -3,6 +3,7 @@
 mod bench;
 mod dist;
 mod ebpf;
+mod go_toolchains;
 mod object;
 mod packages;
 mod process;

@@ -11,10 +11,11 @@ use std::{
 };
 
 /// Each package and what it is for.
-const PACKAGES: [(&str, &str); 29] = [
+const PACKAGES: [(&str, &str); 34] = [
     ("binutils", "strip, for the release archive"),
     ("busybox-static", "the shell of kernel guests"),
     ("chromium", "opens the pages of the html format"),
+    ("default-jdk-headless", "a JVM as a target, and jcmd"),
     ("g++", "C++ workloads: operator new and exceptions"),
     ("gcc", "C workloads, and SQLite inside the binary"),
     ("gdb", "a second opinion on stacks and heaps"),
@@ -22,6 +23,8 @@ const PACKAGES: [(&str, &str); 29] = [
     ("heaptrack", "heaptrack_print, which reads our data files back"),
     ("libc6-dbg", "glibc's arena layout, checked against its own debug information"),
     ("libc6-dev", "headers of the C workloads"),
+    ("libgoogle-perftools-dev", "tcmalloc, linked into a workload"),
+    ("libjemalloc-dev", "jemalloc, linked into a workload"),
     ("libjemalloc2", "jemalloc workloads"),
     ("libmimalloc2.0", "mimalloc workloads"),
     ("librsvg2-bin", "rsvg-convert, which reads the flame graphs back"),
@@ -29,9 +32,11 @@ const PACKAGES: [(&str, &str); 29] = [
     ("llvm-22-dev", "the LLVM that bpf-linker is built against"),
     ("musl-tools", "statically linked workloads with another allocator"),
     ("nginx", "a server with its own pools"),
+    ("nodejs", "a runtime with an inspector as a target"),
     ("postgresql", "a server with memory contexts and many processes"),
     ("prometheus", "scrapes and checks what `memmgr serve` tells"),
     ("python3", "an interpreter as a target, and readers of our formats"),
+    ("python3-pip", "fetches toolchains of Go"),
     ("qemu-system-x86", "kernel guests"),
     ("redis-server", "a server on jemalloc that reports its own memory"),
     ("redis-tools", "redis-cli and redis-benchmark"),

@@ -3,7 +3,9 @@
 //! Tests that need root or BPF decide by themselves: they fail when `CI` is set, and otherwise append
 //! a line `NAME: REASON` to the file that `MEMMGR_TEST_SKIPS` names and return. A skip on CI is a failure here.
 
-use crate::{ebpf, packages, process, tidy, totals::Totals, vm, workspace::Workspace};
+use crate::{
+    ebpf, go_toolchains, packages, process, tidy, totals::Totals, vm, workspace::Workspace,
+};
 use anyhow::{Context, Result, bail};
 use std::{
     fs,
@@ -27,6 +29,7 @@ pub(crate) struct Options {
 type Step = (&'static str, fn(&Workspace) -> Result<()>);
 
 const INSTALL: Step = ("packages", packages::install);
+const GO: Step = ("Go toolchains", go_toolchains::fetch);
 const CHECKS: [Step; 4] = [
     ("tidy", tidy::house_rules),
     ("rustfmt", rustfmt),
@@ -43,7 +46,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let filter = options.filter.as_deref();
     let mut steps = Vec::new();
     if filter.is_none() {
-        steps.extend((!options.no_install).then_some(INSTALL));
+        steps.extend((!options.no_install).then_some([INSTALL, GO]).into_iter().flatten());
         steps.extend(CHECKS);
     }
     steps.push(BUILD);

@@ -2,6 +2,7 @@
 
 mod guest;
 mod kernel;
+mod optimized;
 mod verdict;
 mod watched;
 

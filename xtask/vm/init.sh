@@ -101,6 +101,56 @@ memmgr stat --cgroup /watched --json >/evidence/stat.json 2>/evidence/stat.stder
 cat $watched/memory.current >>/evidence/memory.current
 say 'watch: done'
 
+say 'optimize'
+cold=/sys/fs/cgroup/cold
+mkdir $cold
+# Pages of a disk stay charged to whom they were read by, as long as somebody has it open.
+exec 4</dev/nvme0n1
+fill_cold() {
+    sh -c 'echo $$ >/sys/fs/cgroup/cold/cgroup.procs; head -c 512m /dev/nvme0n1 >/dev/null'
+}
+fill_cold
+optimize() {
+    name=$1
+    shift
+    memmgr optimize "$@" --apply --settle 1s --log /tmp/log --json >"/evidence/$name.json" 2>"/evidence/$name.stderr"
+    echo $? >"/evidence/$name.exit"
+}
+optimize swappiness reclaim --cgroup /cold --amount 1MiB --swappiness 0
+# The kernel may have taken more by itself meanwhile: this guest is small.
+fill_cold
+optimize reclaim reclaim --cgroup /cold --amount 480MiB
+cat $cold/memory.current >/evidence/reclaim.current
+cat $cold/memory.stat >/evidence/reclaim.stat
+mkswap /dev/nvme1n1 >/dev/null
+swapon /dev/nvme1n1
+mkfifo /tmp/orders
+rm -f /tmp/answers
+gives-back </tmp/orders >/tmp/answers &
+target=$!
+exec 3>/tmp/orders
+echo hold 256 >&3
+await /tmp/answers done "$target"
+optimize pageout pageout --pid "$target"
+echo sum >&3
+await /tmp/answers '{' "$target"
+grep '^{' /tmp/answers >/evidence/pageout.sum
+exec 3>&-
+wait "$target"
+swapoff /dev/nvme1n1
+# Most of these pages are free, and no large block of them; the kernel does not compact by itself meanwhile.
+echo 0 >/proc/sys/vm/compaction_proactiveness
+mkfifo /tmp/pieces
+gives-back </tmp/pieces >/tmp/broken &
+target=$!
+exec 3>/tmp/pieces
+echo pieces 600 >&3
+await /tmp/broken done "$target"
+optimize compact compact
+exec 3>&-
+wait "$target"
+say 'optimize: done'
+
 say 'sending'
 stty -F /dev/ttyS1 raw
 tar -c -f /dev/ttyS1 -C /evidence .

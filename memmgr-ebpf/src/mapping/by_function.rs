@@ -9,7 +9,7 @@ use aya_ebpf::{
     macros::{fentry, fexit},
     programs::{FEntryContext, FExitContext},
 };
-use memmgr_common::events::Kind;
+use memmgr_common::{MappingWay::Kernel, events::Kind};
 
 use super::{begins, mapped, unmapped};
 use crate::arch::Registers;
@@ -24,24 +24,24 @@ fn result(ctx: &FExitContext) -> u64 {
 fn range_begins(ctx: &FEntryContext, kind: Kind) {
     // SAFETY: the kernel's own type of this argument; the verifier lets its fields be read.
     let registers = unsafe { Registers::new(ctx.arg::<*const pt_regs>(0)) };
-    begins(kind, registers.argument(1), registers.argument(2));
+    begins(Kernel, kind, registers.argument(1), registers.argument(2));
 }
 
 #[fexit]
 pub fn fexit_mmap(ctx: FExitContext) -> i32 {
-    mapped(Kind::Map, result(&ctx));
+    mapped(Kernel, Kind::Map, result(&ctx));
     0
 }
 
 #[fexit]
 pub fn fexit_brk(ctx: FExitContext) -> i32 {
-    mapped(Kind::Break, result(&ctx));
+    mapped(Kernel, Kind::Break, result(&ctx));
     0
 }
 
 #[fexit]
 pub fn fexit_mremap(ctx: FExitContext) -> i32 {
-    mapped(Kind::RemapEnd, result(&ctx));
+    mapped(Kernel, Kind::RemapEnd, result(&ctx));
     0
 }
 
@@ -53,7 +53,7 @@ pub fn fentry_munmap(ctx: FEntryContext) -> i32 {
 
 #[fexit]
 pub fn fexit_munmap(ctx: FExitContext) -> i32 {
-    unmapped(result(&ctx));
+    unmapped(Kernel, result(&ctx));
     0
 }
 

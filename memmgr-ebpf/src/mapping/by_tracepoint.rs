@@ -1,7 +1,7 @@
 //! The bodies on the tracepoints of system calls.
 
 use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
-use memmgr_common::events::Kind;
+use memmgr_common::{MappingWay::Kernel, events::Kind};
 
 use super::{begins, mapped, unmapped};
 
@@ -21,36 +21,36 @@ fn field(ctx: &TracePointContext, offset: usize) -> u64 {
 
 #[tracepoint]
 pub fn exit_mmap(ctx: TracePointContext) -> u32 {
-    mapped(Kind::Map, field(&ctx, RESULT));
+    mapped(Kernel, Kind::Map, field(&ctx, RESULT));
     0
 }
 
 #[tracepoint]
 pub fn exit_brk(ctx: TracePointContext) -> u32 {
-    mapped(Kind::Break, field(&ctx, RESULT));
+    mapped(Kernel, Kind::Break, field(&ctx, RESULT));
     0
 }
 
 #[tracepoint]
 pub fn exit_mremap(ctx: TracePointContext) -> u32 {
-    mapped(Kind::RemapEnd, field(&ctx, RESULT));
+    mapped(Kernel, Kind::RemapEnd, field(&ctx, RESULT));
     0
 }
 
 #[tracepoint]
 pub fn enter_munmap(ctx: TracePointContext) -> u32 {
-    begins(Kind::UnmapBegin, field(&ctx, argument(0)), field(&ctx, argument(1)));
+    begins(Kernel, Kind::UnmapBegin, field(&ctx, argument(0)), field(&ctx, argument(1)));
     0
 }
 
 #[tracepoint]
 pub fn exit_munmap(ctx: TracePointContext) -> u32 {
-    unmapped(field(&ctx, RESULT));
+    unmapped(Kernel, field(&ctx, RESULT));
     0
 }
 
 #[tracepoint]
 pub fn enter_mremap(ctx: TracePointContext) -> u32 {
-    begins(Kind::RemapBegin, field(&ctx, argument(0)), field(&ctx, argument(1)));
+    begins(Kernel, Kind::RemapBegin, field(&ctx, argument(0)), field(&ctx, argument(1)));
     0
 }

@@ -16,6 +16,8 @@ use iced_x86::{
 
 use super::table::Arguments;
 
+pub mod system_call;
+
 /// What a probe must find at its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -71,6 +73,14 @@ pub enum SiteError {
         "+{0:#x} is not an instruction that every call passes with its arguments and its return address still in place"
     )]
     NotReached(u64),
+    /// A function is not what its name says.
+    #[error("it does not make system call {0} and no other")]
+    NoSystemCall(u32),
+    /// There is no place to see the result of a system call at.
+    #[error(
+        "no branch behind the system call at +{0:#x} is passed with its result and its arguments in place"
+    )]
+    NotBehind(u64),
 }
 
 /// Chooses the place in a function whose instructions are `code`, from the first one up to the function's end.

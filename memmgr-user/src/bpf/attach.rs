@@ -31,7 +31,7 @@ pub struct ProbePoint {
 
 /// The probes of one file, frees first: a free that is seen before its allocation can be is harmless.
 #[derive(Clone, Debug)]
-pub struct HeapProbes {
+pub struct FileProbes {
     /// A path to the very file that is mapped, through procfs.
     pub path: PathBuf,
     /// In the order in which they are attached.
@@ -79,6 +79,33 @@ impl Rung {
     }
 }
 
+/// Places probes of one file, of entries alone, by the best rung that this kernel takes. All or nothing.
+pub fn place_entries(
+    programs: &Programs,
+    name: &'static str,
+    pid: Pid,
+    file: &FileProbes,
+    ladder: &[Rung],
+) -> Result<Links, KernelError> {
+    let by_one_link = ladder.iter().any(|rung| *rung != Rung::Perf);
+    if by_one_link {
+        let placed =
+            programs.load(name, ProgramType::Kprobe, Some(AttachType::UprobeMulti)).and_then(
+                |program| multi(&program, AttachType::UprobeMulti, false, pid, file, |_| true),
+            );
+        match placed {
+            Ok(link) => return Ok(Links(link.into_iter().collect())),
+            Err(error) => tracing::debug!("{name} by one link: {error}"),
+        }
+    }
+    let program = programs.load(name, ProgramType::Kprobe, None)?;
+    let mut placed = Links(Vec::new());
+    for point in &file.points {
+        placed.0.push(perf(&program, false, pid, file, point)?);
+    }
+    Ok(placed)
+}
+
 /// The heap programs of a rung, loaded: probes are placed with them as often as wanted.
 pub struct HeapPrograms {
     /// The rung.
@@ -88,7 +115,7 @@ pub struct HeapPrograms {
     second: OwnedFd,
 }
 
-/// Placed probes; dropping them takes them away.
+/// Placed probes; dropping them takes them away, all at once.
 pub struct Links(Vec<OwnedFd>);
 
 impl HeapPrograms {
@@ -97,7 +124,7 @@ impl HeapPrograms {
     pub fn place_first(
         programs: &Programs,
         pid: Pid,
-        files: &[HeapProbes],
+        files: &[FileProbes],
         ladder: &[Rung],
     ) -> Result<(Self, Links), KernelError> {
         let mut refused = None;
@@ -136,7 +163,7 @@ impl HeapPrograms {
 
     /// Places the probes of all files. Those of one file: first where nothing but the entry is wanted, which are
     /// the frees; the order of `points` is kept.
-    pub fn place(&self, pid: Pid, files: &[HeapProbes]) -> Result<Links, KernelError> {
+    pub fn place(&self, pid: Pid, files: &[FileProbes]) -> Result<Links, KernelError> {
         let (entry, second) = (&self.entry, &self.second);
         let entry_only = |point: &&ProbePoint| !point.on_return;
         let followed = |point: &&ProbePoint| point.on_return;
@@ -181,6 +208,12 @@ impl Links {
     }
 }
 
+impl From<Vec<OwnedFd>> for Links {
+    fn from(links: Vec<OwnedFd>) -> Self {
+        Links(links)
+    }
+}
+
 impl Drop for Links {
     fn drop(&mut self) {
         close_together(self.0.drain(..), apart::close);
@@ -207,7 +240,7 @@ fn multi(
     attach: AttachType,
     on_return: bool,
     pid: Pid,
-    file: &HeapProbes,
+    file: &FileProbes,
     wanted: impl Fn(&&ProbePoint) -> bool,
 ) -> Result<Option<OwnedFd>, KernelError> {
     let (offsets, cookies): (Vec<u64>, Vec<u64>) =
@@ -226,7 +259,7 @@ fn perf(
     program: &OwnedFd,
     on_return: bool,
     pid: Pid,
-    file: &HeapProbes,
+    file: &FileProbes,
     point: &ProbePoint,
 ) -> Result<OwnedFd, KernelError> {
     sys::perf_uprobe(&file.path, point.offset.0, on_return, pid.0)

@@ -6,7 +6,7 @@ use std::{mem, os::fd::OwnedFd, sync::Arc, thread};
 use crate::units::Pid;
 
 use super::{
-    attach::{HeapProbes, HeapPrograms, Links},
+    attach::{FileProbes, HeapPrograms, Links},
     kernel::KernelError,
 };
 
@@ -15,7 +15,7 @@ pub struct Gate {
     /// What places them.
     pub programs: Arc<HeapPrograms>,
     pid: Pid,
-    files: Vec<HeapProbes>,
+    files: Vec<FileProbes>,
     state: State,
 }
 
@@ -27,7 +27,7 @@ enum State {
 
 impl Gate {
     /// Probes that are in place.
-    pub fn open(programs: HeapPrograms, pid: Pid, files: Vec<HeapProbes>, links: Links) -> Self {
+    pub fn open(programs: HeapPrograms, pid: Pid, files: Vec<FileProbes>, links: Links) -> Self {
         Gate { programs: Arc::new(programs), pid, files, state: State::Open(links) }
     }
 

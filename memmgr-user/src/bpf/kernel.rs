@@ -8,7 +8,7 @@ use std::{
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use memmgr_common::{
-    Counter, Settings,
+    Counter, MappingWay, Settings,
     limits::{FAULTS, MAX_FUNCTIONS},
     per_cpu::{Calls, Cpu},
 };
@@ -17,9 +17,9 @@ use crate::units::Pid;
 
 use super::{
     apart,
-    attach::{HeapProbes, HeapPrograms, Rung, close_together},
+    attach::{FileProbes, HeapPrograms, Rung, close_together},
     gate::Gate,
-    mappings::{self, Mappings},
+    mappings::{self, LibraryProbes, Mappings},
     object::Programs,
     sys::{self, ProgramType},
 };
@@ -250,7 +250,7 @@ impl Kernel {
     pub fn attach_heap(
         &mut self,
         pid: Pid,
-        files: Vec<HeapProbes>,
+        files: Vec<FileProbes>,
         ladder: &[Rung],
     ) -> Result<Rung, KernelError> {
         let (programs, links) = HeapPrograms::place_first(&self.programs, pid, &files, ladder)?;
@@ -290,10 +290,28 @@ impl Kernel {
         ])
     }
 
-    /// Attaches to the mapping system calls.
-    pub fn attach_mappings(&mut self) -> Result<&Mappings, KernelError> {
-        let attached = Mappings::attach(&self.programs)?;
+    /// Attaches to the mapping system calls; `library` finds where the target's C library makes them, where that
+    /// will do.
+    pub fn attach_mappings<'a>(
+        &mut self,
+        library: impl FnOnce() -> Option<LibraryProbes<'a>>,
+    ) -> Result<&Mappings, KernelError> {
+        let attached = Mappings::attach(&self.programs, library)?;
         Ok(self.mappings.insert(attached))
+    }
+
+    /// How the mapping system calls are watched.
+    pub fn mapping_way(&self) -> MappingWay {
+        self.mappings.as_ref().map_or(MappingWay::Kernel, |mappings| mappings.way().in_settings())
+    }
+
+    /// Watches the mapping system calls by tracepoints from now on, instead of in the target's C library. `settings` are
+    /// those in force then. Nothing is changed on an error.
+    pub fn leave_library(&mut self, settings: Settings) -> Result<(), KernelError> {
+        let Some(mappings) = &mut self.mappings else { return Ok(()) };
+        mappings.leave_library(&self.programs, || {
+            self.settings.set(0, PodSettings(settings), 0).map_err(map_error)
+        })
     }
 
     /// Puts settings in force; every program sees them at its next hit.

@@ -1,18 +1,22 @@
-//! The ways to watch the mapping system calls: the functions behind them, else their tracepoints.
+//! The ways to watch the mapping system calls: the functions behind them, else the C library around them, else their
+//! tracepoints.
 //!
 //! A tracepoint of any system call, once in force, sends every system call of every process of the host through
-//! the slow path of entry and exit (kernel/tracepoint.c, syscall_regfunc). A function costs its own callers only.
+//! the slow path of entry and exit (kernel/tracepoint.c, syscall_regfunc). A function costs its own callers only, and a
+//! probe on the library the target alone; but that does not see calls that are made without the library.
 
 use std::{
-    fmt, io, mem,
+    fmt, io,
     os::fd::{AsFd, OwnedFd},
 };
 
 use aya_obj::btf::{Btf, BtfKind};
+use memmgr_common::MappingWay;
 
-use crate::own_memory::give_back_unused;
+use crate::{own_memory::give_back_unused, units::Pid};
 
 use super::{
+    attach::{FileProbes, Links, Rung, place_entries},
     kernel::KernelError,
     object::Programs,
     preemption,
@@ -50,16 +54,56 @@ const MOMENTS: [Moment; 6] = [
 
 /// Attached programs; dropping it detaches them.
 pub struct Mappings {
-    links: Vec<OwnedFd>,
+    links: Links,
     /// Those on functions, to ask what they missed.
     programs: Vec<OwnedFd>,
-    /// Why it goes by tracepoints, if it does.
-    why_tracepoints: Option<String>,
+    way: Way,
+}
+
+/// How the calls are watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// The kernel's functions.
+    Functions,
+    /// The C library of the target.
+    Library {
+        /// Why not by functions.
+        why: String,
+    },
+    /// The tracepoints of system calls.
+    Tracepoints {
+        /// Why not by functions.
+        why: String,
+    },
+}
+
+/// Where the target's C library makes the calls. The cookie of each point is a `MappingCookie`.
+pub struct LibraryProbes<'a> {
+    /// The process.
+    pub pid: Pid,
+    /// The places.
+    pub file: FileProbes,
+    /// The rungs to try.
+    pub ladder: &'a [Rung],
+}
+
+impl Way {
+    /// For the settings.
+    pub fn in_settings(&self) -> MappingWay {
+        match self {
+            Way::Functions | Way::Tracepoints { .. } => MappingWay::Kernel,
+            Way::Library { .. } => MappingWay::Library,
+        }
+    }
 }
 
 impl Mappings {
-    /// Attaches by functions where that misses nothing and the kernel takes it, else by tracepoints. All or nothing.
-    pub fn attach(programs: &Programs) -> Result<Self, KernelError> {
+    /// Attaches by functions where that misses nothing and the kernel takes it, else by the library where that will do, else by
+    /// tracepoints. All or nothing.
+    pub fn attach<'a>(
+        programs: &Programs,
+        library: impl FnOnce() -> Option<LibraryProbes<'a>>,
+    ) -> Result<Self, KernelError> {
         let why = if preemption::in_programs() {
             "this kernel preempts itself, and programs on functions would miss calls".to_owned()
         } else {
@@ -68,8 +112,36 @@ impl Mappings {
                 Err(error) => error.to_string(),
             }
         };
-        tracing::debug!("mapping system calls by tracepoints: {why}");
-        Ok(Mappings { why_tracepoints: Some(why), ..by_tracepoints(programs)? })
+        tracing::debug!("mapping system calls not by functions: {why}");
+        match library().map(|library| by_library(programs, &library)) {
+            Some(Ok(links)) => {
+                return Ok(Mappings { links, programs: Vec::new(), way: Way::Library { why } });
+            }
+            Some(Err(error)) => tracing::debug!("mapping system calls not by the library: {error}"),
+            None => {}
+        }
+        let links = by_tracepoints(programs)?;
+        Ok(Mappings { links, programs: Vec::new(), way: Way::Tracepoints { why } })
+    }
+
+    /// How the calls are watched.
+    pub fn way(&self) -> &Way {
+        &self.way
+    }
+
+    /// Goes over from the library to the tracepoints. `put_in_force` is called when both are in place, to let the one
+    /// programs work instead of the others. Nothing is changed on an error.
+    pub fn leave_library(
+        &mut self,
+        programs: &Programs,
+        put_in_force: impl FnOnce() -> Result<(), KernelError>,
+    ) -> Result<(), KernelError> {
+        let Way::Library { why } = &self.way else { return Ok(()) };
+        let way = Way::Tracepoints { why: why.clone() };
+        let links = by_tracepoints(programs)?;
+        put_in_force()?;
+        (self.links, self.way) = (links, way);
+        Ok(())
     }
 
     /// Calls that the kernel did not deliver because the program was running already.
@@ -78,18 +150,20 @@ impl Mappings {
     }
 
     /// The links, which detach when they are closed.
-    pub fn into_links(mut self) -> Vec<OwnedFd> {
-        mem::take(&mut self.links)
+    pub fn into_links(self) -> Vec<OwnedFd> {
+        self.links.into_descriptors()
     }
 }
 
 impl fmt::Display for Mappings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.why_tracepoints {
-            None => write!(f, "watched by fentry and fexit"),
-            Some(why) => write!(
+        match &self.way {
+            Way::Functions => write!(f, "watched by fentry and fexit"),
+            Way::Library { .. } => write!(f, "watched by probes on the C library"),
+            Way::Tracepoints { why } => write!(
                 f,
-                "watched by tracepoints, which make every system call of the host a little slower: {}",
+                "watched by tracepoints, which make every system call of the host a little slower; in the C library alone where the target has \
+                 glibc and not every call is asked for: {}",
                 why.lines().next().unwrap_or_default()
             ),
         }
@@ -98,20 +172,25 @@ impl fmt::Display for Mappings {
 
 fn by_functions(programs: &Programs) -> Result<Mappings, KernelError> {
     let functions = Functions::of_this_kernel(programs)?;
-    let mut attached = Mappings { links: Vec::new(), programs: Vec::new(), why_tracepoints: None };
+    let (mut links, mut loaded_programs) = (Vec::new(), Vec::new());
     for moment in &MOMENTS {
         let loaded = functions.load(programs, moment)?;
         let link = sys::link_function(loaded.as_fd())
             .map_err(|error| KernelError::Attach { what: moment.function.into(), error })?;
-        attached.links.push(link);
-        attached.programs.push(loaded);
+        links.push(link);
+        loaded_programs.push(loaded);
     }
     drop(functions);
     give_back_unused();
-    Ok(attached)
+    Ok(Mappings { links: links.into(), programs: loaded_programs, way: Way::Functions })
 }
 
-fn by_tracepoints(programs: &Programs) -> Result<Mappings, KernelError> {
+fn by_library(programs: &Programs, library: &LibraryProbes<'_>) -> Result<Links, KernelError> {
+    let LibraryProbes { pid, file, ladder } = library;
+    place_entries(programs, BY_LIBRARY, *pid, file, ladder)
+}
+
+fn by_tracepoints(programs: &Programs) -> Result<Links, KernelError> {
     let failed = |what: &str, error| KernelError::Attach { what: what.to_owned(), error };
     let tracefs = Tracefs::open(&tracefs::USUAL).map_err(|error| {
         failed("tracefs (`mount -t tracefs tracefs /sys/kernel/tracing`)", error)
@@ -126,8 +205,11 @@ fn by_tracepoints(programs: &Programs) -> Result<Mappings, KernelError> {
             .map_err(|error| failed(tracepoint, error))?;
         links.push(link);
     }
-    Ok(Mappings { links, programs: Vec::new(), why_tracepoints: None })
+    Ok(links.into())
 }
+
+/// The program on the library.
+const BY_LIBRARY: &str = "mapping_library";
 
 /// The kernel's functions by name.
 struct Functions(Btf);
@@ -172,5 +254,6 @@ pub fn try_every_program(programs: &Programs) -> Vec<(&'static str, Result<(), K
             [Some((name, tracepoint)), function.map(|tried| (moment.by_function, tried))]
         })
         .flatten()
+        .chain([(BY_LIBRARY, programs.load(BY_LIBRARY, ProgramType::Kprobe, None).map(drop))])
         .collect()
 }

@@ -9,8 +9,11 @@ use memmgr_common::{
 };
 
 use crate::{
-    allocator::{AttachPlan, KernelFacts, MappedFile, PlanError, Request, open_mapped, plan},
-    bpf::{HeapProbes, Kernel, KernelError, ProbePoint, Rung},
+    allocator::{
+        AttachPlan, KernelFacts, LibraryCalls, MappedFile, PlanError, Request, mapping_calls,
+        mapping_calls::Place, open_mapped, plan,
+    },
+    bpf::{FileProbes, Kernel, KernelError, LibraryProbes, Mappings, ProbePoint, Rung, Way},
     modules::{Modules, mapped_files},
     report::NotCovered,
     source::{
@@ -18,6 +21,7 @@ use crate::{
         process_dir::ProcessError,
         roots::Roots,
     },
+    units::Pid,
 };
 
 use super::{
@@ -155,12 +159,14 @@ impl Session {
         kernel.add_target(capture.pid, state)?;
         kernel.attach_lifecycle()?;
         let mut not_covered = Vec::new();
-        if let Err(error) = kernel.attach_mappings() {
-            not_covered.push(NotCovered {
-                what: "memory that the target maps by itself (mmap, munmap, mremap, brk)".into(),
-                why: error.to_string(),
-            });
-        }
+        let library = || {
+            if !capture.allows_library() {
+                return Err("every call is asked for, or no probe is allowed".to_owned());
+            }
+            mapping_calls(&files, open, kernel_facts(kernel_release))
+        };
+        let ladder = Rung::ladder(kernel_release);
+        not_covered.extend(attach_mappings(&mut kernel, capture.pid, library, ladder));
         for allocator in &plan.allocators {
             if !allocator.is_unchanged().unwrap_or(false) {
                 return Err(AttachError::Changed(allocator.path.display().to_string()));
@@ -210,15 +216,55 @@ impl Session {
     }
 }
 
+/// Attaches to the mapping system calls. Says what is not seen of them.
+fn attach_mappings(
+    kernel: &mut Kernel,
+    pid: Pid,
+    library: impl FnOnce() -> Result<LibraryCalls, String>,
+    ladder: &[Rung],
+) -> Option<NotCovered> {
+    let mut calls = None;
+    let probes = || match library() {
+        Ok(found) if found.is_unchanged().unwrap_or(false) => {
+            let found = calls.insert(found);
+            let point = |place: &Place| ProbePoint {
+                offset: place.offset,
+                cookie: Cookie(place.cookie.0),
+                on_return: false,
+            };
+            let points = found.places.iter().map(point).collect();
+            let file = FileProbes { path: found.attach_path(), points };
+            Some(LibraryProbes { pid, file, ladder })
+        }
+        Ok(_) => None,
+        Err(why) => {
+            tracing::debug!("mapping system calls not by the C library: {why}");
+            None
+        }
+    };
+    match kernel.attach_mappings(probes).map(Mappings::way) {
+        Ok(Way::Functions | Way::Tracepoints { .. }) => None,
+        Ok(Way::Library { .. }) => Some(NotCovered {
+            what: "memory that the target maps by system calls of its own, or the dynamic linker for it".into(),
+            why: "mmap, munmap, mremap and brk are watched in the C library: on this kernel every other way slows all system calls \
+                  of the host down; `--mode exact` takes it"
+                .into(),
+        }),
+        Err(error) => Some(NotCovered {
+            what: "memory that the target maps by itself (mmap, munmap, mremap, brk)".into(),
+            why: error.to_string(),
+        }),
+    }
+}
+
 fn find_allocators(
     capture: &CapturePlan,
     files: &[MappedFile],
     open: impl FnMut(&MappedFile) -> io::Result<File>,
-    (major, minor, _): Release,
+    release: Release,
 ) -> Result<AttachPlan, AttachError> {
     let request = Request {
-        // arch/x86/kernel/uprobes.c learned all nops with 6.16 (610f6e14).
-        kernel: KernelFacts { multi_byte_nop_emulated: (major, minor) >= (6, 16) },
+        kernel: kernel_facts(release),
         allocators: capture.allocators.clone(),
         probes: capture.probes.clone(),
     };
@@ -229,6 +275,11 @@ fn find_allocators(
         return Err(AttachError::NoAllocator(not_covered));
     }
     Ok(plan)
+}
+
+fn kernel_facts((major, minor, _): Release) -> KernelFacts {
+    // arch/x86/kernel/uprobes.c learned all nops with 6.16 (610f6e14).
+    KernelFacts { multi_byte_nop_emulated: (major, minor) >= (6, 16) }
 }
 
 /// The file that the process runs, by inode: on overlay filesystems the device of a mapping is not that of stat.
@@ -245,10 +296,10 @@ fn mark_main(roots: &Roots, capture: &CapturePlan, mut files: Vec<MappedFile>) -
     files
 }
 
-fn heap_probes(plan: &AttachPlan) -> Vec<HeapProbes> {
+fn heap_probes(plan: &AttachPlan) -> Vec<FileProbes> {
     plan.allocators
         .iter()
-        .map(|allocator| HeapProbes {
+        .map(|allocator| FileProbes {
             path: allocator.attach_path(),
             points: allocator
                 .functions

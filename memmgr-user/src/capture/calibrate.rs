@@ -10,12 +10,14 @@ use std::{
     time::Duration,
 };
 
-use memmgr_common::{Cookie, FunctionKind, Mode, Settings, StackKind, target::CAPTURED};
+use memmgr_common::{
+    Cookie, FunctionKind, MappingWay, Mode, Settings, StackKind, target::CAPTURED,
+};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::hazards::running_kernel;
 use crate::{
-    bpf::{HeapProbes, Kernel, KernelError, ProbePoint, Rung},
+    bpf::{FileProbes, Kernel, KernelError, ProbePoint, Rung},
     govern::Costs,
     own_memory::give_back_unused,
     units::{FileOffset, Pid},
@@ -75,7 +77,7 @@ fn try_measure(ladder: &[Rung]) -> Result<Costs, KernelError> {
         let offset = file_offset(*function as *const () as u64)?;
         Ok(ProbePoint { offset, cookie, on_return })
     });
-    let files = vec![HeapProbes {
+    let files = vec![FileProbes {
         path: "/proc/self/exe".into(),
         points: points.collect::<Result<_, _>>()?,
     }];
@@ -92,6 +94,7 @@ fn try_measure(ladder: &[Rung]) -> Result<Costs, KernelError> {
         tokens_per_1024_ns: 0,
         ring_bytes: RING_BYTES.into(),
         window: 0,
+        mapping_way: MappingWay::Kernel as u64,
     };
     // Next to nothing is sampled.
     kernel.set(settings(1 << 34))?;

@@ -11,7 +11,7 @@ pub mod urgent;
 
 use std::time::Duration;
 
-use memmgr_common::{Mode, Settings, StackKind};
+use memmgr_common::{MappingWay, Mode, Settings, StackKind};
 
 use crate::{
     aggregate::Filter,
@@ -120,6 +120,12 @@ impl CapturePlan {
         !matches!(self.selection, Selection::Growth { .. })
     }
 
+    /// Whether it will do to watch mapping calls in the C library: not where every call is asked for, nor where the budget
+    /// allows no probe.
+    pub fn allows_library(&self) -> bool {
+        self.selection != Selection::Exact && !self.budget.is_below_a_window()
+    }
+
     /// Whether page faults are captured.
     pub fn traces_faults(&self) -> bool {
         matches!(self.selection, Selection::Growth { .. } | Selection::Auto { growth_first: true })
@@ -130,7 +136,7 @@ impl CapturePlan {
         self.selection == Selection::Auto { growth_first: true }
     }
 
-    /// The settings of the kernel part when capturing begins.
+    /// The settings of the kernel part when capturing begins, where mapping calls are watched in the kernel.
     pub fn settings(&self, stack: StackKind) -> Settings {
         let (mode, sample_interval, fault_interval) = match self.selection {
             Selection::Exact => (Mode::Exact, 0, 0),
@@ -151,6 +157,7 @@ impl CapturePlan {
             tokens_per_1024_ns: 0,
             ring_bytes: self.ring_bytes.into(),
             window: 0,
+            mapping_way: MappingWay::Kernel as u64,
         }
     }
 }

@@ -14,7 +14,9 @@ use memmgr::{
     watch::{config::Severity, rule::Rule},
 };
 
-use super::{input::Input, values};
+use super::{
+    go::Go, input::Input, optimize_args::Optimize, pools::Pools, snapshot::Snapshot, values,
+};
 
 /// Where did this process's memory go, and who holds it?
 ///
@@ -46,12 +48,18 @@ pub enum Verb {
     Diff(Comparison),
     /// Show where the memory of the host, of a cgroup or of a process is, at this moment
     Stat(Stat),
+    /// Show a live Go program's heap, collector and goroutines, as its own runtime counts them
+    Go(Go),
+    /// Show what the allocator of a process holds, in use and free: glibc's arenas
+    Pools(Pools),
     /// Watch the host, cgroups and processes by rules, and tell when one comes true
     Watch(Watch),
     /// Serve the memory of the host, of cgroups and processes to Prometheus and to a browser
     Serve(Serve),
     /// Watch the host, its cgroups and its processes on the terminal, and capture the process that you choose
     Top(Top),
+    /// Give memory back to the host, with figures before and after: a dry run unless --apply
+    Optimize(Optimize),
     /// Start a small leaking program, attach to it, and show what memmgr finds
     Demo(Demo),
     /// Say what this host allows, what is missing, and the command that mends it
@@ -312,18 +320,9 @@ pub struct Stat {
     /// The host, beside what else is named
     #[arg(long)]
     pub host: bool,
-    /// Write to this file, `-` for stdout
-    #[arg(short, long, value_name = "FILE", default_value = "-", hide_default_value = true)]
-    pub output: PathBuf,
-    /// Overwrite an existing file
-    #[arg(short, long)]
-    pub force: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-    /// Rows of a table
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub top: usize,
+    /// Where it goes.
+    #[command(flatten)]
+    pub shown: Snapshot,
 }
 
 /// Rules, and what to do when one comes true.

@@ -207,7 +207,7 @@ fn probes(roots: &Roots) -> Check {
 fn mappings() -> Check {
     const WHAT: &str = "mapping calls";
     let attached = Kernel::load(1 << 16)
-        .and_then(|mut kernel| kernel.attach_mappings().map(ToString::to_string));
+        .and_then(|mut kernel| kernel.attach_mappings(|| None).map(ToString::to_string));
     match attached {
         Ok(way) => ok(WHAT, way),
         Err(error) => Check { verdict: Verdict::Missing, ..failed(WHAT, &error.to_string()) },

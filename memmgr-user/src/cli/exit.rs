@@ -6,6 +6,9 @@ use memmgr::{
     bpf::KernelError,
     capture::{AttachError, TargetError, launch::LaunchError},
     escape::Safe,
+    go::GoError,
+    optimize::OptimizeError,
+    pools::PoolsError,
     source::process_dir::ProcessError,
 };
 
@@ -78,6 +81,24 @@ fn code(error: &anyhow::Error) -> u8 {
         }
     } else if let Some(error) = error.downcast_ref::<ProcessError>() {
         process(error)
+    } else if let Some(error) = error.downcast_ref::<GoError>() {
+        match error {
+            GoError::Process(error) => process(error),
+            lacking if lacking.is_lacking() => LACKING,
+            _ => 1,
+        }
+    } else if let Some(error) = error.downcast_ref::<PoolsError>() {
+        match error {
+            PoolsError::Process(error) => process(error),
+            lacking if lacking.is_lacking() => LACKING,
+            _ => 1,
+        }
+    } else if let Some(error) = error.downcast_ref::<OptimizeError>() {
+        match error {
+            gone if gone.is_gone() => GONE,
+            lacking if lacking.is_lacking() => LACKING,
+            _ => 1,
+        }
     } else {
         match error.downcast_ref::<AttachError>() {
             Some(AttachError::Target(error)) => target(error),

@@ -7,11 +7,17 @@ pub mod diff;
 pub mod doctor;
 pub mod exit;
 pub mod generate;
+mod go;
 pub mod input;
 pub mod leaking;
+pub mod optimize;
+pub mod optimize_args;
+mod pauses;
+mod pools;
 pub mod record;
 pub mod render;
 pub mod serve;
+mod snapshot;
 pub mod stat;
 pub mod top;
 pub mod values;
@@ -39,9 +45,12 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         Verb::Report(job) => capture::run(&job, Show::Report),
         Verb::Diff(comparison) => diff::run(&comparison),
         Verb::Stat(what) => stat::run(&what),
+        Verb::Go(what) => go::run(&what),
+        Verb::Pools(what) => pools::run(&what),
         Verb::Watch(flags) => watch::watch(&flags),
         Verb::Serve(options) => serve::run(&options),
         Verb::Top(what) => top::run(&what),
+        Verb::Optimize(flags) => optimize::run(&flags),
         Verb::Demo(options) => demo::run(&options),
         Verb::Doctor(options) => doctor::run(&options),
         Verb::Generate(what) => generate::run(&what),

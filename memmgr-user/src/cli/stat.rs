@@ -5,7 +5,6 @@ use std::time::SystemTime;
 use humantime::format_rfc3339_seconds;
 
 use memmgr::{
-    output::Output,
     sink,
     source::{
         cgroup_tree::read_cgroup_stat, host::read_host_stat, process_stat::read_process_stat,
@@ -15,11 +14,11 @@ use memmgr::{
     units::Pid,
 };
 
-use super::{args, render::terminal};
+use super::args;
 
 /// Reads what was asked for, and shows it.
 pub fn run(what: &args::Stat) -> anyhow::Result<()> {
-    let output = Output::open(&what.output, what.force)?;
+    let output = what.shown.open()?;
     let roots = Roots::default();
     let host = what.host || (what.pid.is_none() && what.cgroup.is_none());
     let stat = Stat {
@@ -30,11 +29,5 @@ pub fn run(what: &args::Stat) -> anyhow::Result<()> {
         cgroup: what.cgroup.as_ref().map(|name| read_cgroup_stat(&roots, name)).transpose()?,
         process: what.pid.map(|pid| read_process_stat(&roots, Pid(pid))).transpose()?,
     };
-    if what.json {
-        let mut json = serde_json::to_vec_pretty(&stat)?;
-        json.push(b'\n');
-        return output.commit(&json);
-    }
-    let (color, width) = if output.is_stdout() { terminal() } else { (false, None) };
-    output.commit(sink::stat(&stat, what.top, color, width).as_bytes())
+    what.shown.write(output, &stat, sink::stat)
 }

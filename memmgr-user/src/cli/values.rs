@@ -6,9 +6,21 @@ use memmgr::govern::Budget;
 
 /// A size: `524288`, `512KiB`, `1MiB`, `10MB`.
 pub fn size(text: &str) -> Result<u64, String> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number && text.parse::<u64>().is_err() {
+        return Err(format!("{text} bytes are more than any host has"));
+    }
     text.parse::<bytesize::ByteSize>()
         .map(|size| size.as_u64())
         .map_err(|_| format!("{text:?} is no size; write 524288, 512KiB or 1MiB"))
+}
+
+/// A size that is not 0.
+pub fn positive_size(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        0 => Err("at least 1 byte".into()),
+        size => Ok(size),
+    }
 }
 
 /// A time: `30s`, `5m`, `1h 30m`, `500ms`; `0` is none.
@@ -25,6 +37,14 @@ pub fn interval(text: &str) -> Result<Duration, String> {
     match time(text)? {
         short if short < Duration::from_millis(100) => Err("at least 100ms".into()),
         interval => Ok(interval),
+    }
+}
+
+/// How long figures are watched after an action: 100 ms to a day.
+pub fn settling(text: &str) -> Result<Duration, String> {
+    match interval(text)? {
+        long if long > Duration::from_hours(24) => Err("at most 24h".into()),
+        time => Ok(time),
     }
 }
 
@@ -87,6 +107,13 @@ mod tests {
         {
             assert_eq!(time(text).ok().map(|t| t.as_millis()), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_too_much_is_said_so() {
+        assert!(size("18446744073709551616").unwrap_err().contains("more than any host has"));
+        assert_eq!(settling("24h"), Ok(Duration::from_hours(24)));
+        assert_eq!(settling("25h"), Err("at most 24h".into()));
     }
 
     #[test]

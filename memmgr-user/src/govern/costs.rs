@@ -48,7 +48,8 @@ impl Costs {
         let events = seen.events() as f64 * (self.returned + self.event)
             + seen.submitted.saturating_sub(seen.events()) as f64 * Self::FREE_EVENT;
         let faults = seen.faults as f64 * self.fault + seen.fault_events as f64 * self.event;
-        Spent { hits, events, faults }
+        let mappings = seen.stepped_mappings as f64 * self.single_stepped;
+        Spent { hits, events, faults, mappings }
     }
 }
 
@@ -82,6 +83,8 @@ pub struct Seen {
     pub faults: u64,
     /// Page faults that became an event.
     pub fault_events: u64,
+    /// Mapping calls at a probe in the C library that the kernel single-steps.
+    pub stepped_mappings: u64,
 }
 
 impl Seen {
@@ -105,6 +108,7 @@ impl Seen {
             submitted: self.submitted.saturating_sub(earlier.submitted),
             faults: self.faults.saturating_sub(earlier.faults),
             fault_events: self.fault_events.saturating_sub(earlier.fault_events),
+            stepped_mappings: self.stepped_mappings.saturating_sub(earlier.stepped_mappings),
         }
     }
 }
@@ -118,12 +122,14 @@ pub struct Spent {
     pub events: f64,
     /// By page faults.
     pub faults: f64,
+    /// By mapping calls in the C library.
+    pub mappings: f64,
 }
 
 impl Spent {
     /// All of it.
     pub fn total(self) -> f64 {
-        self.hits + self.events + self.faults
+        self.hits + self.events + self.faults + self.mappings
     }
 }
 
@@ -157,10 +163,12 @@ mod tests {
             };
             assert_eq!(costs.of(&functions, &seen), expected);
         };
-        check([7, 0, 0], 0, 0, 0, Spent { hits: 7.0, events: 0.0, faults: 0.0 });
-        check([0, 3, 0], 0, 0, 0, Spent { hits: 30.0, events: 0.0, faults: 0.0 });
-        check([0, 0, 4], 0, 0, 0, Spent { hits: 12.0, events: 0.0, faults: 0.0 });
-        check([0, 0, 0], 2, 3, 0, Spent { hits: 0.0, events: 204.0 + 150.0, faults: 0.0 });
-        check([0, 0, 0], 0, 0, 8, Spent { hits: 0.0, events: 0.0, faults: 404.0 });
+        check([7, 0, 0], 0, 0, 0, Spent { hits: 7.0, ..Spent::default() });
+        check([0, 3, 0], 0, 0, 0, Spent { hits: 30.0, ..Spent::default() });
+        check([0, 0, 4], 0, 0, 0, Spent { hits: 12.0, ..Spent::default() });
+        check([0, 0, 0], 2, 3, 0, Spent { events: 204.0 + 150.0, ..Spent::default() });
+        check([0, 0, 0], 0, 0, 8, Spent { faults: 404.0, ..Spent::default() });
+        let seen = Seen { stepped_mappings: 4, ..Seen::default() };
+        assert_eq!(costs.of(&functions, &seen), Spent { mappings: 40.0, ..Spent::default() });
     }
 }

@@ -11,82 +11,22 @@
 //! for all the time. Only what would cost many times too much is cut short.
 
 mod costs;
+mod library;
+mod silence;
 mod swelling;
+mod terms;
 mod windows;
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use crate::units::human_bytes;
 
 pub use costs::{Costs, Priced, Seen, Spent};
+use library::Library;
+use silence::Silence;
 use swelling::Swelling;
+pub use terms::{Budget, Orders, Step, Terms};
 use windows::Windows;
-
-/// What a capture may cost.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Budget {
-    /// Whatever it takes.
-    Off,
-    /// Percent of the target's processor time, 0 to 100; where it uses less than half a processor, of half a processor.
-    Percent(f64),
-}
-
-impl Budget {
-    /// Whether the first look at the allocator would take more than it gives in minutes.
-    pub fn is_below_a_window(self) -> bool {
-        const LEAST_PERCENT: f64 = 0.05;
-        matches!(self, Budget::Percent(percent) if percent < LEAST_PERCENT)
-    }
-}
-
-/// What the governor is to keep to.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Terms {
-    /// The budget.
-    pub budget: Budget,
-    /// The finest sampling interval in bytes; 0 is every call. Also the one to begin with.
-    pub finest: u64,
-    /// The same for page faults.
-    pub finest_faults: u64,
-    /// Look closely at the allocator only while the target grows.
-    pub growth_first: bool,
-    /// Prices.
-    pub costs: Costs,
-    /// The functions that are probed; none where page faults are all that is captured.
-    pub functions: Vec<Priced>,
-}
-
-/// What is to be in force from now on.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Orders {
-    /// Mean bytes between heap samples; 0 is every call.
-    pub interval: u64,
-    /// Mean bytes between samples of page faults; 0 is every fault.
-    pub fault_interval: u64,
-    /// Whether the allocator's probes are to be in place.
-    pub open: bool,
-    /// Functions without a probe from the next window on.
-    pub dropped: Vec<bool>,
-    /// When to look again.
-    pub next_look: Duration,
-}
-
-/// A step of the governor, for the report and the screen.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Step {
-    /// Since counting began.
-    pub at: Duration,
-    /// What was done, and why.
-    pub what: String,
-    /// Percent of the target's time that probing took until then.
-    pub achieved_percent: f64,
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.1} s: {}", self.at.as_secs_f64(), self.what)
-    }
-}
 
 /// Keeps the budget.
 #[derive(Debug)]
@@ -116,6 +56,8 @@ pub struct Governor {
     /// In windows: nanoseconds that probing took, and the speed that was left of 1, weighted by them.
     in_windows: (f64, f64),
     swelling: Swelling,
+    library: Library,
+    silence: Silence,
     steps: Vec<Step>,
 }
 
@@ -157,6 +99,7 @@ impl Governor {
             fault_interval: terms.finest_faults,
             open: !terms.functions.is_empty(),
             dropped: vec![false; terms.functions.len()],
+            leave_library: false,
             next_look: Self::SOON,
         };
         Governor {
@@ -175,6 +118,8 @@ impl Governor {
             spent: 0.0,
             in_windows: (0.0, 0.0),
             swelling: Swelling::default(),
+            library: Library::default(),
+            silence: Silence::default(),
             steps: Vec::new(),
         }
     }
@@ -219,7 +164,9 @@ impl Governor {
 
     /// The kernel part made samples fewer by itself, down to one every so many bytes.
     pub fn burst(&mut self, at: Duration, interval: u64) {
-        if interval > self.coarsest {
+        // Where every call was asked for, none is left out (memmgr-ebpf/src/heap.rs, `is_exact`): what finds no room is lost.
+        let is_exact = self.terms.finest == 0 && self.terms.budget == Budget::Off;
+        if interval > self.coarsest && !is_exact {
             self.coarsest = interval;
             let interval = human_bytes(interval);
             self.note(at, format!("a burst of events: samples were fewer for moments, down to one every {interval}"));
@@ -270,6 +217,10 @@ impl Governor {
         let wall = seen.at.saturating_sub(self.last.at).as_secs_f64();
         let used = seen.cpu.saturating_sub(self.used).as_secs_f64();
         self.usage += (used / wall.max(1e-9) - self.usage) * (1.0 - (-wall / Self::IDLE_FOR).exp());
+        let is_open = self.orders.open && !self.terms.functions.is_empty();
+        if let Some(text) = self.silence.look(&seen, seen.cpu, is_open) {
+            self.note(seen.at, text);
+        }
         self.used = seen.cpu;
         seen.cpu = self.last.cpu + Duration::from_secs_f64(used.max(wall * Self::LEAST_USED));
         let delta = seen.since(&self.last);
@@ -280,6 +231,9 @@ impl Governor {
         if let Budget::Percent(percent) = self.terms.budget {
             let share = percent / 100.0;
             self.tune_faults(&delta, spent, cpu, share);
+            if let Some(percent) = self.library.is_too_dear(spent.mappings, cpu, share) {
+                self.leave_library(seen.at, percent);
+            }
             let attention = if self.orders.open { 1.0 } else { self.attention() };
             self.balance += cpu * share * Self::AIM * attention - spent.hits - spent.events;
             // What was spent before it was known what a hit costs here is not to be earned again.
@@ -296,6 +250,26 @@ impl Governor {
         }
         self.last = seen;
         &self.orders
+    }
+
+    fn leave_library(&mut self, at: Duration, percent: f64) {
+        self.orders.leave_library = true;
+        self.note(
+            at,
+            format!(
+                "watching the C library's mapping calls takes {percent:.0} % of the target's time: the tracepoints of the system \
+                 calls take over, which make every system call of the host a little slower"
+            ),
+        );
+    }
+
+    /// The tracepoints could not take over.
+    pub fn stays_in_library(&mut self, why: &str) {
+        self.orders.leave_library = false;
+        self.note(
+            self.last.at,
+            format!("the tracepoints of the system calls could not take over: {why}"),
+        );
     }
 
     /// Share of the budget that windows may have.

@@ -40,11 +40,15 @@ mod window_tests;
 pub use doubt::doubt;
 pub use lifetime::lifetime;
 pub use severity::SURE;
+pub(crate) use severity::{grade_within, room_bytes};
 pub use shape::growth;
 pub use subject::{name_of, subject};
 pub use suppress::{SuppressionError, Suppressions};
+pub(crate) use timeline::climb_of;
 
-use crate::report::{Report, Suppression};
+use std::cmp::Ordering;
+
+use crate::report::{Finding, Report, Suppression};
 
 /// Judges a report whose stacks have their growth and lifetimes: fills `findings`, most severe and then highest score
 /// first, each stack's `finding` and `suppressed`, and `suppressions`. Judging again gives the same.
@@ -52,11 +56,7 @@ pub fn judge(report: &mut Report, suppressions: &Suppressions) {
     suppress(report, suppressions);
     let mut found = leaks::findings(report);
     found.extend(process::findings(report).into_iter().map(|finding| (finding, Vec::new())));
-    found.sort_by(|(a, _), (b, _)| {
-        (rank(&b.severity), b.score)
-            .partial_cmp(&(rank(&a.severity), a.score))
-            .unwrap_or(std::cmp::Ordering::Equal)
-    });
+    found.sort_by(|(a, _), (b, _)| gravest_first(a, b));
     for stack in &mut report.stacks {
         stack.finding = None;
     }
@@ -67,6 +67,13 @@ pub fn judge(report: &mut Report, suppressions: &Suppressions) {
         }
         report.findings.push(finding);
     }
+}
+
+/// The order of findings: the most severe first, and then the highest score.
+pub(crate) fn gravest_first(a: &Finding, b: &Finding) -> Ordering {
+    (rank(&b.severity), b.score)
+        .partial_cmp(&(rank(&a.severity), a.score))
+        .unwrap_or(Ordering::Equal)
 }
 
 fn rank(severity: &str) -> u8 {

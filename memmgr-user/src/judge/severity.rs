@@ -1,6 +1,6 @@
 //! How bad a growth is: severity, score, time to the limit.
 
-use crate::report::{Finding, Report};
+use crate::report::{Cgroup, Finding, Host, Report};
 
 /// The confidence that a warning needs.
 pub const SURE: f64 = 0.6;
@@ -18,17 +18,15 @@ const URGENT_S: f64 = 600.0;
 const PATIENT_S: f64 = 90.0 * 86_400.0;
 
 /// How far the process may still grow: to the limit of its cgroup, else to what the host has available.
-pub(super) fn room_bytes(report: &Report) -> Option<u64> {
-    let cgroup = report
-        .cgroup
-        .as_ref()
-        .and_then(|cgroup| Some(cgroup.limit_bytes?.saturating_sub(working_set(cgroup)?)));
+pub(crate) fn room_bytes(cgroup: Option<&Cgroup>, host: &Host) -> Option<u64> {
+    let cgroup =
+        cgroup.and_then(|cgroup| Some(cgroup.limit_bytes?.saturating_sub(working_set(cgroup)?)));
     // A cgroup's limit may be higher than what the host can give.
-    cgroup.into_iter().chain(report.host.available_bytes).min()
+    cgroup.into_iter().chain(host.available_bytes).min()
 }
 
 /// What the cgroup holds and cannot drop without cost: file pages that were not used lately are reclaimed first.
-pub(super) fn working_set(cgroup: &crate::report::Cgroup) -> Option<u64> {
+pub(super) fn working_set(cgroup: &Cgroup) -> Option<u64> {
     let inactive = cgroup.stat.get("inactive_file").or(cgroup.stat.get("total_inactive_file"));
     Some(cgroup.usage_bytes?.saturating_sub(inactive.copied().unwrap_or(0)))
 }
@@ -41,8 +39,13 @@ pub(super) fn grade(finding: &mut Finding, report: &Report, due: bool) {
 
 /// The same for growth of which only so many bytes a second become resident.
 pub(super) fn grade_at(finding: &mut Finding, report: &Report, due: bool, rate: f64) {
+    grade_within(finding, room_bytes(report.cgroup.as_ref(), &report.host), due, rate);
+}
+
+/// The same where there is so much room.
+pub(crate) fn grade_within(finding: &mut Finding, room: Option<u64>, due: bool, rate: f64) {
     finding.time_to_limit_s = (rate > 0.0)
-        .then(|| room_bytes(report).map(|room| room as f64 / rate))
+        .then(|| room.map(|room| room as f64 / rate))
         .flatten()
         .filter(|seconds| *seconds < A_YEAR_S);
     let soon = finding.time_to_limit_s.is_some_and(|seconds| seconds < SOON_S) || rate >= FAST;
@@ -71,7 +74,6 @@ fn urgency(time_to_limit_s: Option<f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Cgroup, Host};
 
     /// Severity, score and time to the limit.
     fn check(confidence: f64, rate: f64, limit: Option<u64>, expected: &str) {

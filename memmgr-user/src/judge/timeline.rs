@@ -10,7 +10,7 @@ use super::{
 
 /// A figure that grows all through the capture.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Climb {
+pub(crate) struct Climb {
     /// The least value of the first points.
     pub from: f64,
     /// The last value.
@@ -43,10 +43,15 @@ pub(super) fn climb(
         .collect();
     // The first interval is when a program that was just started starts.
     let (times, values): (Vec<f64>, Vec<f64>) = points.into_iter().skip(1).unzip();
+    climb_of(&times, &values)
+}
+
+/// The climb of these values at these seconds.
+pub(crate) fn climb_of(times: &[f64], values: &[f64]) -> Option<Climb> {
     if values.len() < 6 {
         return None;
     }
-    let lasting = lasting(&values);
+    let lasting = lasting(values);
     let steps: Vec<f64> = lasting.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let grew: Vec<f64> = steps.iter().map(|step| f64::from(u8::from(*step > 0.0))).collect();
     let (from, to) = (lasting[0], lasting[lasting.len() - 1]);
@@ -54,13 +59,13 @@ pub(super) fn climb(
     let third = (steps.len() / 3).max(1);
     let last: f64 = steps[steps.len() - third..].iter().sum();
     let steady = matches!(spread(&grew, &vec![1.0; grew.len()]), Spread::Steady(_))
-        && drift(&values) >= DRIFT
+        && drift(values) >= DRIFT
         && last >= 0.2 * (to - from)
         && largest <= 0.5 * (to - from);
     steady.then(|| Climb {
         from,
         to,
-        per_s: theil_sen(&times, &values).max(0.0),
+        per_s: theil_sen(times, values).max(0.0),
         confidence: enough_windows(values.len()) * (1.0 - 1.0 / (1.0 + grew.iter().sum::<f64>())),
     })
 }

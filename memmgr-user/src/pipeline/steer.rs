@@ -2,7 +2,7 @@
 
 use std::{thread::JoinHandle, time::Duration};
 
-use memmgr_common::{Counter, Mode, Settings};
+use memmgr_common::{Counter, MappingWay, Mode, Settings};
 use tokio::time::Instant;
 
 use crate::{
@@ -135,6 +135,13 @@ impl Steering {
                 Err(error) => self.governor.failed(at, &error.to_string()),
             }
         }
+        if orders.leave_library && self.settings.mapping_way != MappingWay::Kernel as u64 {
+            self.settings.mapping_way = MappingWay::Kernel as u64;
+            if let Err(error) = session.kernel.leave_library(self.settings) {
+                self.settings.mapping_way = MappingWay::Library as u64;
+                self.governor.stays_in_library(&error.to_string());
+            }
+        }
         self.put_in_force(&mut session.kernel)?;
         self.next = Instant::now() + orders.next_look.min(WORD);
         Ok(())
@@ -214,6 +221,7 @@ impl Steering {
             submitted: books.get(Counter::Submitted).saturating_sub(books.faults.chosen),
             faults: books.faults.hits,
             fault_events: books.faults.chosen,
+            stepped_mappings: books.get(Counter::SteppedMapping),
         }
     }
 }

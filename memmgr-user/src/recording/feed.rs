@@ -43,7 +43,7 @@ impl Feed {
             .map(|address| location(&collector.modules, address))
             .collect();
         let modules: Vec<ModuleRecord> = (self.modules..collector.modules.iter().count())
-            .map(|m| module(&collector.modules, m))
+            .map(|m| module_record(&collector.modules, m))
             .collect();
         self.modules += modules.len();
         Entry { point, interval, nodes, locations, modules, documents }
@@ -64,7 +64,8 @@ fn location(modules: &Modules, address: Address) -> Location {
     Location { address, module, stated, reason }
 }
 
-fn module(modules: &Modules, index: usize) -> ModuleRecord {
+/// Where a module is, as recordings have it.
+pub(crate) fn module_record(modules: &Modules, index: usize) -> ModuleRecord {
     let module = modules.module(index);
     let (start, end, file_offset, bias) = modules.span(index).unwrap_or_default();
     ModuleRecord {

@@ -33,6 +33,7 @@ use crate::{
 };
 
 pub use feed::Feed;
+pub(crate) use feed::module_record;
 pub use read::{Query, Recorded};
 pub use recorder::{Recorder, Room};
 pub use schema::RecordingError;

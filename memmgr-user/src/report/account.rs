@@ -8,7 +8,7 @@ use crate::{
     collect::Collector as Collecting,
     govern::{Budget, Governor},
     pipeline::{Captured, Ended},
-    source::cgroup_path::memory_membership,
+    source::{cgroup_path::memory_membership, identity::Identity},
     units::{KernelTime, human_count},
 };
 
@@ -84,23 +84,31 @@ pub(super) fn target(captured: &Standing<'_>, stack: &StackChoice, last: &LastLo
         });
     }
     Target {
-        pid: identity.pid.0,
-        comm: identity.comm.clone(),
-        exe: identity
-            .exe
-            .as_ref()
-            .map(|exe| exe.to_string_lossy().into_owned())
-            .unwrap_or_default(),
-        cmdline: identity.cmdline.clone(),
-        start_time_s: identity.start_time_s,
-        cgroup: memory_membership(&identity.cgroups)
-            .map(|(_, membership)| membership.path.to_string_lossy().into_owned())
-            .unwrap_or_default(),
-        container_id: identity.container_id.clone(),
         threads: last.process.threads.unwrap_or(identity.threads),
         ended: captured.ended.map_or("unfinished", Ended::name).to_owned(),
         allocators: facts.allocators.clone(),
         not_covered,
+        ..Target::of(identity)
+    }
+}
+
+impl Target {
+    /// A process at one moment.
+    pub(super) fn of(identity: &Identity) -> Self {
+        let exe = identity.exe.as_ref().map(|exe| exe.to_string_lossy().into_owned());
+        let cgroup = memory_membership(&identity.cgroups)
+            .map(|(_, membership)| membership.path.to_string_lossy().into_owned());
+        Target {
+            pid: identity.pid.0,
+            comm: identity.comm.clone(),
+            exe: exe.unwrap_or_default(),
+            cmdline: identity.cmdline.clone(),
+            start_time_s: identity.start_time_s,
+            cgroup: cgroup.unwrap_or_default(),
+            container_id: identity.container_id.clone(),
+            threads: identity.threads,
+            ..Target::default()
+        }
     }
 }
 

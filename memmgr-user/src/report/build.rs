@@ -7,7 +7,7 @@ use humantime::{format_rfc3339_seconds, parse_rfc3339};
 use crate::{
     aggregate::Filter as Shown,
     judge::{growth, lifetime},
-    recording::{Recorded, StackRecord, whole},
+    recording::{ModuleRecord, Recorded, StackRecord, whole},
     stacks::Outer,
     symbolize::Symbols,
     track::Class,
@@ -160,15 +160,14 @@ fn stack(id: u32, record: &StackRecord, recorded: &Recorded, late: &Symbols) -> 
     }
 }
 
+impl From<ModuleRecord> for Module {
+    fn from(record: ModuleRecord) -> Self {
+        let ModuleRecord { path, build_id, start, end, file_offset, bias } = record;
+        Module { path, build_id, start, end, file_offset, bias, ..Module::default() }
+    }
+}
+
 fn modules(recorded: &Recorded, stacks: &[Stack], class: &str) -> Vec<Module> {
-    let known = recorded.modules.iter().map(|module| Module {
-        path: module.path.clone(),
-        build_id: module.build_id.clone(),
-        start: module.start,
-        end: module.end,
-        file_offset: module.file_offset,
-        bias: module.bias,
-        ..Module::default()
-    });
+    let known = recorded.modules.iter().cloned().map(Module::from);
     shares::modules(known.collect(), stacks, class)
 }

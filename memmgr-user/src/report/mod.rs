@@ -10,6 +10,7 @@ pub mod ending;
 mod figures;
 pub mod last_look;
 pub mod reconcile;
+pub mod sampled;
 mod shares;
 mod verdict;
 
@@ -211,6 +212,11 @@ impl Capture {
             "auto" | "growth" => self.sample_interval_bytes > 0,
             _ => false,
         }
+    }
+
+    /// Whether it is a profile that the program's runtime keeps, since the program's start.
+    pub fn is_of_runtime(&self) -> bool {
+        self.stack.kind == sampled::STACKS
     }
 
     /// Whether the figures of the main class are estimates.

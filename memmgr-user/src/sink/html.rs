@@ -6,6 +6,7 @@
 mod columns;
 mod data;
 mod json;
+pub(super) mod optimize;
 mod strings;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -45,30 +46,35 @@ const SCRIPT: &str = concat!(
 /// When a figure cannot be written as JSON.
 pub(super) fn render(report: &Report, options: &RenderOptions) -> anyhow::Result<Vec<u8>> {
     let data = json::for_script(&data::Data::of(report, options))?;
+    Ok(fill(PAGE, STYLE, SCRIPT, &data))
+}
+
+/// Puts a page together: its places `{{policy}}`, `{{style}}`, `{{data}}` and `{{script}}`, in this order.
+fn fill(page: &str, style: &str, script: &str, data: &[u8]) -> Vec<u8> {
     let policy = format!(
         "default-src 'none'; script-src '{}'; style-src '{}'; base-uri 'none'; form-action 'none'",
-        source(SCRIPT),
-        source(STYLE)
+        source(script),
+        source(style)
     );
     let parts = [
         ("policy", policy.as_bytes()),
-        ("style", STYLE.as_bytes()),
-        ("data", &data),
-        ("script", SCRIPT.as_bytes()),
+        ("style", style.as_bytes()),
+        ("data", data),
+        ("script", script.as_bytes()),
     ];
-    let mut page =
-        Vec::with_capacity(PAGE.len() + parts.iter().map(|(_, part)| part.len()).sum::<usize>());
-    let mut rest = PAGE;
+    let mut filled =
+        Vec::with_capacity(page.len() + parts.iter().map(|(_, part)| part.len()).sum::<usize>());
+    let mut rest = page;
     for (name, part) in parts {
         let place = format!("{{{{{name}}}}}");
         let (before, after) =
-            rest.split_once(&place).expect("page.html has each place once, in this order");
-        page.extend_from_slice(before.as_bytes());
-        page.extend_from_slice(part);
+            rest.split_once(&place).expect("a page has each place once, in this order");
+        filled.extend_from_slice(before.as_bytes());
+        filled.extend_from_slice(part);
         rest = after;
     }
-    page.extend_from_slice(rest.as_bytes());
-    Ok(page)
+    filled.extend_from_slice(rest.as_bytes());
+    filled
 }
 
 /// What a content security policy calls an inline script or style (CSP level 3, section 2.3.1).

@@ -31,8 +31,12 @@ use crate::{
 
 pub use diff::{DIFF_FORMATS, Widths, render_diff};
 pub(crate) use frames::name as frame_name;
+pub use html::optimize::page as optimize_page;
 pub(crate) use text::{cut_end, verdict_text};
-pub use text::{leaks_table, past::past, stat::stat, verdict::verdict_line};
+pub use text::{
+    go::go, leaks_table, optimize::optimize, past::past, pools::pools, stat::stat,
+    verdict::verdict_line,
+};
 pub(crate) use words::span;
 
 /// How a report is written.

@@ -73,6 +73,7 @@ fn subtitle(
     let mut text = format!(
         "{}: {} in {}",
         match options.class {
+            Class::Heap if report.capture.is_of_runtime() => "Heap since the program's start",
             Class::Heap => "Heap since the attach",
             Class::Resident => "Resident by the stack that touched it first",
             Class::Mapping => "Mapped since the attach",
@@ -207,6 +208,15 @@ mod tests {
             },
             "redis-server (1234): allocations, 30.0s, exact, complete",
             "Mapped since the attach: 2 allocations in 1 stack",
+        );
+        let mut own = fixture::redis();
+        own.capture.stack.kind = "runtime".to_owned();
+        own.capture.complete = true;
+        check_title(
+            &own,
+            &RenderOptions::default(),
+            "redis-server (1234): outstanding bytes, 30.0s, sample 512.0 KiB, complete",
+            "Heap since the program's start: 33.1 MiB in 7 stacks, estimated from samples; sand: inlined; grey: stack not whole",
         );
         let growing = fixture::growing();
         let options = RenderOptions { class: Class::main_of(&growing), ..RenderOptions::default() };

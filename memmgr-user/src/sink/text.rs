@@ -4,8 +4,11 @@
 mod context;
 pub(super) mod diff;
 mod figures;
+pub(super) mod go;
+pub(super) mod optimize;
 mod page;
 pub(super) mod past;
+pub(super) mod pools;
 mod shares;
 mod stacks;
 pub(super) mod stat;

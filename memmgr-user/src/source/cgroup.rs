@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     cgroup_path::{Hierarchy, Version, display, memory_membership, parse_memberships},
+    groups::{below, pids},
     pressure::read_pressure,
     roots::Roots,
     text,
@@ -79,6 +80,58 @@ impl MemoryCgroup {
                 })
             })
         })
+    }
+
+    /// Whether it is of v1 or of v2.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Where its files are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Its path as text; bytes that are no UTF-8 are replaced. Hostile.
+    pub fn shown(&self) -> String {
+        display(&self.path)
+    }
+
+    /// Whether no group is above it.
+    pub fn is_root(&self) -> bool {
+        self.path == Path::new("/")
+    }
+
+    /// Swap in use in bytes: on v1 memory and swap less memory.
+    pub fn swap_bytes(&self) -> Option<u64> {
+        match self.version {
+            Version::V1 => {
+                let both = self.number("memory.memsw.usage_in_bytes")?;
+                Some(both.saturating_sub(self.usage_bytes()?))
+            }
+            Version::V2 => self.number("memory.swap.current"),
+        }
+    }
+
+    /// How much more of it may be swapped out, by the limits of v2 on the way to the root; absent without a limit.
+    pub fn swap_room_bytes(&self) -> Option<u64> {
+        let rooms = upwards(&self.directory, &self.top).filter_map(|group| {
+            let limit = number(&group.join("memory.swap.max"))?;
+            Some(limit.saturating_sub(number(&group.join("memory.swap.current"))?))
+        });
+        rooms.min()
+    }
+
+    /// The processes of it and of the groups below; those of other PID namespaces have no number here.
+    pub fn pids(&self) -> Vec<Pid> {
+        let mut all = Vec::new();
+        let mut todo = vec![self.directory.clone()];
+        while let Some(directory) = todo.pop() {
+            all.extend(pids(&directory));
+            todo.extend(below(&directory));
+        }
+        all.sort_unstable();
+        all
     }
 
     /// Usage in bytes, page cache included. One small file: for every interval.

@@ -34,13 +34,6 @@ pub fn read_cgroup_stat(roots: &Roots, name: &Path) -> Result<CgroupStat, NoCgro
         Version::V1 => ("memory.max_usage_in_bytes", "memory.limit_in_bytes"),
         Version::V2 => ("memory.peak", "memory.max"),
     };
-    let swap_bytes = match group.version {
-        Version::V1 => group
-            .number("memory.memsw.usage_in_bytes")
-            .zip(cgroup.usage_bytes)
-            .map(|(both, memory)| both.saturating_sub(memory)),
-        Version::V2 => group.number("memory.swap.current"),
-    };
     let directory = &group.directory;
     let mut groups: Vec<Group> = below(directory)
         .map(|directory| Group {
@@ -61,7 +54,7 @@ pub fn read_cgroup_stat(roots: &Roots, name: &Path) -> Result<CgroupStat, NoCgro
         lines: CgroupStat::explain(&cgroup, group.number("memory.kmem.usage_in_bytes")),
         high_bytes: group.number("memory.high"),
         peak_bytes: group.number(peak),
-        swap_bytes,
+        swap_bytes: group.swap_bytes(),
         swap_limit_bytes: group.number("memory.swap.max"),
         cgroup,
         groups,

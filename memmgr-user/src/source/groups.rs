@@ -179,7 +179,7 @@ fn events(version: Version, directory: &Path) -> Events {
 }
 
 /// The processes of a group; 0, which is one of another PID namespace, is left out.
-fn pids(directory: &Path) -> Vec<Pid> {
+pub(super) fn pids(directory: &Path) -> Vec<Pid> {
     let pids = fs::read(directory.join("cgroup.procs")).unwrap_or_default();
     let numbers = pids.split(|&byte| byte == b'\n').filter_map(text::decimal);
     numbers.filter_map(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0).map(Pid).collect()

@@ -108,6 +108,8 @@ pub struct MappingFigures {
     pub shared_dirty: u64,
     /// The part of `rss` that belongs to no file (`Anonymous`).
     pub anonymous: u64,
+    /// Touched since the kernel looked last, or since `clear_refs` (`Referenced`), a part of `rss`.
+    pub referenced: u64,
     /// Swapped out (`Swap`).
     pub swap: u64,
     /// Locked (`Locked`).
@@ -132,6 +134,7 @@ impl MappingFigures {
             shared_clean: 0,
             shared_dirty: 0,
             anonymous: 0,
+            referenced: 0,
             swap: 0,
             locked: 0,
             anon_huge: 0,
@@ -153,6 +156,7 @@ impl MappingFigures {
             b"Shared_Clean" => &mut self.shared_clean,
             b"Shared_Dirty" => &mut self.shared_dirty,
             b"Anonymous" => &mut self.anonymous,
+            b"Referenced" => &mut self.referenced,
             b"Swap" => &mut self.swap,
             b"Locked" => &mut self.locked,
             b"AnonHugePages" => &mut self.anon_huge,

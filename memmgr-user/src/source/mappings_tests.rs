@@ -97,6 +97,7 @@ Shared_Clean:        150 kB
 Shared_Dirty:          1 kB
 Private_Clean:        40 kB
 Private_Dirty:         9 kB
+Referenced:           30 kB
 Anonymous:            10 kB
 AnonHugePages:      2048 kB
 Shared_Hugetlb:     2048 kB
@@ -122,6 +123,7 @@ VmFlags: rd wr
         shared_clean: 150 << 10,
         shared_dirty: 1 << 10,
         anonymous: 10 << 10,
+        referenced: 30 << 10,
         swap: 8 << 10,
         locked: 12 << 10,
         anon_huge: 2 << 20,

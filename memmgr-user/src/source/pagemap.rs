@@ -27,6 +27,9 @@ const SWAPPED: u64 = 1 << 62;
 const PRESENT: u64 = 1 << 63;
 
 /// Bits of an entry of kpageflags (include/uapi/linux/kernel-page-flags.h).
+const ON_LIST: u64 = 1 << 5;
+const ACTIVE: u64 = 1 << 6;
+const COMPOUND_HEAD: u64 = 1 << 15;
 const COMPOUND_TAIL: u64 = 1 << 16;
 const HUGETLB: u64 = 1 << 17;
 const TRANSPARENT_HUGE: u64 = 1 << 22;
@@ -98,6 +101,30 @@ impl PageMap {
         Ok(Some(found))
     }
 
+    /// Bytes in this range that the kernel takes first when it needs memory: pages on its lists that are not active. `None`
+    /// where it cannot be told, or the process has no memory any more.
+    pub fn inactive_bytes(&self, start: u64, end: u64) -> io::Result<Option<u64>> {
+        let Some(flags) = &self.flags else { return Ok(None) };
+        let mut inactive = 0;
+        let (mut entries, last) = (Vec::new(), end.div_ceil(PAGE));
+        for first in (start / PAGE..last).step_by(MOST_ENTRIES as usize) {
+            entries.resize((MOST_ENTRIES.min(last - first) * ENTRY) as usize, 0);
+            match self.pages.read_exact_at(&mut entries, first * ENTRY) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+                Err(error) => return Err(error),
+            }
+            let here = words(&entries).filter(|entry| entry & PRESENT != 0);
+            let mut frames: Vec<u64> = here.map(|entry| entry & FRAME).collect();
+            if frames.contains(&0) {
+                return Ok(None);
+            }
+            frames.sort_unstable();
+            inactive += inactive_of(flags, &frames)?;
+        }
+        Ok(Some(inactive * PAGE))
+    }
+
     fn page(&self, number: u64, entry: u64) -> Page {
         if entry & PRESENT == 0 {
             let is_swapped = entry & SWAPPED != 0 && entry & (OF_FILE | GUARD) == 0;
@@ -133,6 +160,33 @@ impl PageMap {
             _ => 0,
         }
     }
+}
+
+fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes.as_chunks::<{ ENTRY as usize }>().0.iter().map(|bytes| u64::from_le_bytes(*bytes))
+}
+
+/// How many of these frames, in order, are on a list and not active.
+fn inactive_of(flags: &File, frames: &[u64]) -> io::Result<u64> {
+    let mut inactive = 0;
+    let mut buffer = Vec::new();
+    // Of a page of several frames, the first has the flags for all on kernels before 6.9 (fs/proc/page.c).
+    let mut whole = 0;
+    for run in frames.chunk_by(|a, b| b - a <= GAP) {
+        let (first, last) = (run[0], run[run.len() - 1]);
+        buffer.resize(((last - first + 1) * ENTRY) as usize, 0);
+        flags.read_exact_at(&mut buffer, first * ENTRY)?;
+        let flags: Vec<u64> = words(&buffer).collect();
+        for frame in run {
+            let own = flags[(frame - first) as usize];
+            if own & COMPOUND_HEAD != 0 {
+                whole = own;
+            }
+            let counts = if own & COMPOUND_TAIL != 0 { own | whole } else { own };
+            inactive += u64::from(counts & ON_LIST != 0 && counts & ACTIVE == 0);
+        }
+    }
+    Ok(inactive)
 }
 
 fn number(page: Address) -> u64 {
@@ -186,6 +240,34 @@ mod tests {
         let found = PageMap::open(&roots, &dir).unwrap().look(&pages).unwrap()?;
         assert!(found.iter().map(|(page, _)| page).eq(&pages));
         Some(found.into_iter().map(|(_, page)| page).collect())
+    }
+
+    #[test]
+    fn what_is_not_active_is_counted() {
+        let here = |frame: u64| PRESENT | EXCLUSIVE | frame;
+        let pages =
+            [(10, here(900)), (11, here(905)), (12, here(4000)), (13, SWAPPED), (15, here(4001))];
+        let flags = [
+            (900, ON_LIST),
+            (901, ON_LIST | ACTIVE),
+            (905, ON_LIST | ACTIVE),
+            (4000, ON_LIST | COMPOUND_HEAD),
+            (4001, COMPOUND_TAIL),
+        ];
+        let check = |tree: &FakeTree, end: u64, expected: Option<u64>| {
+            let roots = tree.roots();
+            let dir = ProcessDir::open(&roots, Pid(7)).unwrap();
+            let map = PageMap::open(&roots, &dir).unwrap();
+            assert_eq!(map.inactive_bytes(10 * PAGE, end * PAGE).unwrap(), expected, "{end}");
+        };
+        let with_flags = tree(&pages, Some(&flags));
+        check(&with_flags, 11, Some(PAGE));
+        check(&with_flags, 12, Some(PAGE));
+        check(&with_flags, 15, Some(2 * PAGE));
+        check(&with_flags, 16, Some(3 * PAGE));
+        check(&tree(&pages, None), 16, None);
+        // Without rights the frames are hidden.
+        check(&tree(&[(10, here(0))], Some(&flags)), 11, None);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::{
     fs::File,
-    io::{self, ErrorKind, Read},
+    io::{self, ErrorKind, Read, Write},
     os::{fd::OwnedFd, unix::ffi::OsStringExt},
     path::{Path, PathBuf},
 };
@@ -45,6 +45,14 @@ pub enum ProcessError {
         pid: Pid,
         /// The file that could no longer be read.
         path: PathBuf,
+    },
+    /// The process is a zombie.
+    #[error(
+        "process {pid} has ended, and is listed until its parent takes note (a zombie): its memory is gone already"
+    )]
+    Ended {
+        /// The process.
+        pid: Pid,
     },
     /// The kernel refused.
     #[error(
@@ -88,7 +96,7 @@ pub enum ProcessError {
 }
 
 /// What helps depends on who asks.
-fn permission_remedy(root: bool) -> &'static str {
+pub(crate) fn permission_remedy(root: bool) -> &'static str {
     if root {
         "root alone is not enough here: it takes CAP_SYS_PTRACE, and no security module (AppArmor, SELinux, Yama) that \
          forbids it; in a container `--privileged --pid=host`"
@@ -100,7 +108,12 @@ fn permission_remedy(root: bool) -> &'static str {
 impl ProcessError {
     /// Whether the process is not there (any more).
     pub fn is_gone(&self) -> bool {
-        matches!(self, ProcessError::NoSuchProcess { .. } | ProcessError::Vanished { .. })
+        matches!(
+            self,
+            ProcessError::NoSuchProcess { .. }
+                | ProcessError::Vanished { .. }
+                | ProcessError::Ended { .. }
+        )
     }
 
     /// Whether more rights would help.
@@ -163,6 +176,16 @@ impl ProcessDir {
     /// One file of the process, open: for those that are too long to be read as a whole.
     pub fn open_file(&self, name: &str) -> Result<File, ProcessError> {
         self.try_open(name).map_err(|error| self.error(name, error))
+    }
+
+    /// Writes to a file of the process. Only actions of `optimize` that a person applies do.
+    pub fn write(&self, name: &str, text: &str) -> Result<(), ProcessError> {
+        let write = || -> io::Result<()> {
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+            let file = fs::openat(&self.fd, name, flags, Mode::empty())?;
+            File::from(file).write_all(text.as_bytes())
+        };
+        write().map_err(|error| self.error(name, error))
     }
 
     /// Where a link of the process leads; absent when there is none (kernel threads, zombies) or it is refused.

@@ -1,4 +1,4 @@
-//! Where the kernel's files are: `/proc` and `/sys/fs/cgroup`, or a test's copy of any kernel's.
+//! Where the kernel's files are: `/proc`, `/sys` and `/sys/fs/cgroup`, or a test's copy of any kernel's.
 
 use std::path::PathBuf;
 
@@ -11,11 +11,13 @@ pub struct Roots {
     pub proc: PathBuf,
     /// What stands for `/sys/fs/cgroup`.
     pub cgroup: PathBuf,
+    /// Where sysfs is mounted.
+    pub sys: PathBuf,
 }
 
 impl Default for Roots {
     fn default() -> Self {
-        Self { proc: "/proc".into(), cgroup: "/sys/fs/cgroup".into() }
+        Self { proc: "/proc".into(), cgroup: "/sys/fs/cgroup".into(), sys: "/sys".into() }
     }
 }
 
@@ -55,7 +57,11 @@ pub(crate) mod fake {
         }
 
         pub(crate) fn roots(&self) -> Roots {
-            Roots { proc: self.path().join("proc"), cgroup: self.path().join("cgroup") }
+            Roots {
+                proc: self.path().join("proc"),
+                cgroup: self.path().join("cgroup"),
+                sys: self.path().join("sys"),
+            }
         }
     }
 }

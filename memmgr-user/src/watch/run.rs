@@ -100,14 +100,10 @@ pub async fn run(
     };
     ready();
     let mut over = Box::pin(ended());
+    // What the kernel says before the first look would be about nothing that is known, and untold.
+    looks.tick().await;
+    let mut wake = Wake::Look;
     loop {
-        let wake = tokio::select! {
-            () = &mut over => Wake::End,
-            Some(wake) = come.recv() => Wake::Kernel(wake),
-            news = watching.errands.next() => Wake::Errand(news),
-            _ = looks.tick() => Wake::Look,
-            _ = counters.tick(), if watching.must_count() => Wake::Counters,
-        };
         let raised = match wake {
             Wake::End => break,
             Wake::Look => watching.look()?,
@@ -118,6 +114,13 @@ pub async fn run(
         if watching.tell(raised) == Heard::Nowhere {
             break;
         }
+        wake = tokio::select! {
+            () = &mut over => Wake::End,
+            Some(wake) = come.recv() => Wake::Kernel(wake),
+            news = watching.errands.next() => Wake::Errand(news),
+            _ = looks.tick() => Wake::Look,
+            _ = counters.tick(), if watching.must_count() => Wake::Counters,
+        };
     }
     drop(over);
     watching.end(ended()).await;

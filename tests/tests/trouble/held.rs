@@ -1,11 +1,16 @@
-//! Targets that do not run: stopped, or frozen with their cgroup.
+//! Targets that do not run: stopped, or frozen with their cgroup; and one that runs and allocates nothing.
 
-use std::{fs, thread, time::Duration};
+use std::{
+    fs,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
 
 use memmgr_tests::{Capture, require_root};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{live_through, obedient, tell};
+use crate::{live_through, obedient, report_into, run, tell};
 
 fn state(pid: u32) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
@@ -37,4 +42,24 @@ fn a_stopped_target() {
     tell(&mut workload, "hold 100 50", "held 5000");
     let outcome = capture.interrupt();
     assert_eq!(live_through(outcome.expect_report(), "hold_blocks"), (10_000, 100));
+}
+
+/// Probes that hear nothing of a busy target are where it does not allocate: that is said while there is time.
+#[test]
+fn a_busy_target_that_calls_nothing_is_told() {
+    if !require_root() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("no temporary directory");
+    let mut busy = Command::new("yes").stdout(Stdio::null()).spawn().expect("yes is on every host");
+    thread::sleep(Duration::from_millis(300));
+    let ended = run(&mut report_into(directory.path(), busy.id(), &["--duration", "7s"]));
+    busy.kill().expect("it runs");
+    busy.wait().expect("it ends");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("none of the probed functions was called in"),
+        "{}",
+        ended.stderr
+    );
 }

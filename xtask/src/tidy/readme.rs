@@ -23,8 +23,17 @@ impl Help {
     pub(super) fn of(binary: &Path) -> Self {
         let binary = binary.to_owned();
         Help::new(move |verb| {
-            let verb = (!verb.is_empty()).then_some(verb);
-            process::output(Command::new(&binary).args(verb).arg("--help"))
+            let ask =
+                |words: &[&str]| process::output(Command::new(&binary).args(words).arg("--help"));
+            if verb.is_empty() {
+                return ask(&[]);
+            }
+            // With the flags of the verbs below it.
+            let mut text = ask(&[verb])?;
+            for below in verbs_of(&text) {
+                text.push_str(&ask(&[verb, &below])?);
+            }
+            Ok(text)
         })
     }
 
@@ -41,13 +50,7 @@ impl Help {
 
     /// The verbs below the heading `Commands:`.
     fn verbs(&mut self) -> Result<Vec<String>> {
-        let lines = self.text("")?.lines().skip_while(|line| *line != "Commands:").skip(1);
-        let commands = lines.take_while(|line| line.starts_with("  "));
-        // A continued description is indented more than a verb.
-        let verbs = commands
-            .filter(|line| !line.starts_with("   "))
-            .filter_map(|line| line.split_whitespace().next());
-        Ok(verbs.map(str::to_owned).collect())
+        Ok(verbs_of(self.text("")?))
     }
 
     fn has_flag(&mut self, verb: &str, flag: &str) -> Result<bool> {
@@ -58,6 +61,17 @@ impl Help {
                 && !text[at + flag.len()..].starts_with(part_of_flag)
         }))
     }
+}
+
+/// The verbs that a help text lists; `help` itself takes no flags.
+fn verbs_of(text: &str) -> Vec<String> {
+    let lines = text.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands = lines.take_while(|line| line.starts_with("  "));
+    // A continued description is indented more than a verb.
+    let verbs = commands
+        .filter(|line| !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next());
+    verbs.filter(|verb| *verb != "help").map(str::to_owned).collect()
 }
 
 /// The release or debug binary, whichever was built last.

@@ -17,7 +17,9 @@ const LIMIT: Duration = Duration::from_mins(4);
 /// Two processors: per-processor maps and counters are summed, and threads move.
 const PROCESSORS: &str = "2";
 const MEMORY_MIB: &str = "1024";
-const WORKLOAD: &str = "holds-known-blocks";
+const WORKLOADS: [&str; 2] = ["holds-known-blocks", "gives-back"];
+/// Two disks: one whose pages are read into the cache, one for swap.
+const DISKS_MIB: [u64; 2] = [512, 400];
 
 /// Programs that a guest needs from this system.
 pub(super) struct Tools {
@@ -67,14 +69,18 @@ pub(super) fn initramfs(
     process::run(Command::new("chmod").arg("755").arg(root.join("init")))?;
     // Its line numbers are most of it, and every byte is copied by an emulated processor.
     process::run(Command::new("strip").arg("-o").arg(bin.join("memmgr")).arg(memmgr))?;
-    let workload = bin.join(WORKLOAD);
-    process::run(
-        Command::new("cc")
-            .args(["-O1", "-g", "-fno-omit-frame-pointer", "-pthread", "-o"])
-            .arg(&workload)
-            .arg(workspace.path(format!("tests/workloads/{WORKLOAD}.c"))),
-    )?;
-    for program in [memmgr, &workload] {
+    let mut programs = vec![memmgr.to_owned()];
+    for workload in WORKLOADS {
+        let program = bin.join(workload);
+        process::run(
+            Command::new("cc")
+                .args(["-O1", "-g", "-fno-omit-frame-pointer", "-pthread", "-o"])
+                .arg(&program)
+                .arg(workspace.path(format!("tests/workloads/{workload}.c"))),
+        )?;
+        programs.push(program);
+    }
+    for program in &programs {
         for library in libraries(program)? {
             let to = root.join(library.strip_prefix("/").unwrap_or(&library));
             fs::create_dir_all(to.parent().context("a library has a folder")?)?;
@@ -152,6 +158,7 @@ pub(super) fn boot(
         // Emulation on a busy machine is too slow for the kernel's test of its timer.
         .args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check psi=1"])
         .args(["-serial", &serial(&log), "-serial", &serial(&sent)])
+        .args(disks(folder)?)
         .stdin(Stdio::null());
     let child =
         command.spawn().with_context(|| format!("cannot start `{}`", process::line(&command)))?;
@@ -167,6 +174,21 @@ pub(super) fn boot(
     process::output(Command::new("tar").arg("-xf").arg(&sent).arg("-C").arg(&evidence))
         .with_context(|| format!("the guest sent no evidence: see {}", log.display()))?;
     Ok(evidence)
+}
+
+/// Empty disks that take no room, as NVMe: the kernels for clouds have its driver built in.
+fn disks(folder: &Path) -> Result<Vec<String>> {
+    let mut arguments = Vec::new();
+    for (number, mebibytes) in DISKS_MIB.iter().enumerate() {
+        let path = folder.join(format!("disk{number}"));
+        let file =
+            File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        file.set_len(mebibytes << 20)?;
+        let drive = format!("file={},format=raw,if=none,id=disk{number}", path.display());
+        let device = format!("nvme,serial=disk{number},drive=disk{number}");
+        arguments.extend(["-drive".to_owned(), drive, "-device".to_owned(), device]);
+    }
+    Ok(arguments)
 }
 
 /// A running QEMU; ended when this is dropped.

@@ -1,6 +1,6 @@
 //! Judging what a guest sent: the reports against the truth that the captured program told.
 
-use super::watched;
+use super::{optimized, watched};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::{fs, path::Path};
@@ -44,6 +44,7 @@ pub(super) fn judge(evidence: &Path, rung: &str) -> Result<String> {
         faults.extend(expected.faults(&report, &truth).into_iter().map(|f| format!("{name}: {f}")));
     }
     faults.extend(watched::faults(evidence)?);
+    faults.extend(optimized::faults(evidence)?);
     if !faults.is_empty() {
         bail!("\n  {}", faults.join("\n  "));
     }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::allocator::table::Role;
 
-const NEW_KERNEL: KernelFacts = KernelFacts { multi_byte_nop_emulated: true };
+pub(super) const NEW_KERNEL: KernelFacts = KernelFacts { multi_byte_nop_emulated: true };
 const OLD_KERNEL: KernelFacts = KernelFacts { multi_byte_nop_emulated: false };
 
 fn requirement(role: Role, kernel: KernelFacts) -> Requirement {
@@ -13,7 +13,7 @@ fn requirement(role: Role, kernel: KernelFacts) -> Requirement {
     Requirement { need, arguments: role.arguments(), kernel }
 }
 
-fn bytes(text: &str) -> Vec<u8> {
+pub(super) fn bytes(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
     digits
         .chunks(2)

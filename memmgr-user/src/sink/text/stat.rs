@@ -50,7 +50,7 @@ fn sum(page: &mut Page, lines: &[Line]) {
 }
 
 /// A table of numbers with a text behind them, in at most `top` rows, and how many more there are.
-fn table<const N: usize>(
+pub(super) fn table<const N: usize>(
     page: &mut Page,
     head: [&str; N],
     title: &str,

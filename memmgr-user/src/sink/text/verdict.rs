@@ -93,7 +93,7 @@ fn headline_of(report: &Report) -> (Style, String) {
     (Style::Bold, text.to_owned())
 }
 
-fn finding(page: &mut Page, finding: &Finding) {
+pub(super) fn finding(page: &mut Page, finding: &Finding) {
     let shape = if finding.shape.is_empty() { &finding.kind } else { &finding.shape };
     page.paragraph(
         2,

@@ -1,0 +1,192 @@
+//! What an allocator holds is what it says itself, to the byte.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use memmgr::pools::{Arena, Pools};
+use memmgr_tests::{Program, Workload, capture::binary, require_root, take_turn};
+use serde_json::Value;
+
+const MIB: u64 = 1 << 20;
+
+/// Runs a command where no debug files are.
+fn without_debug_files(program: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("unshare");
+    let script = "mkdir -p /usr/lib/debug && mount -t tmpfs none /usr/lib/debug && exec \"$@\"";
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(program).args(arguments);
+    command.env("HOME", "/nonexistent").env_remove("XDG_CACHE_HOME");
+    command
+}
+
+fn pools(output: &Output) -> Pools {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON of memmgr.pools/1")
+}
+
+/// `count` and `size` of the elements of this name and type in an arena's part of `malloc_info`.
+fn element(heap: &str, name: &str, kind: &str) -> (u64, u64) {
+    let begin = format!("<{name} type='{kind}'");
+    let (_, rest) = heap.split_once(&begin).unwrap_or_else(|| panic!("{begin} in {heap}"));
+    let element = rest.split_once('>').expect("an end").0;
+    let attribute = |name: &str| {
+        let value = element.split_once(&format!("{name}='")).map(|(_, rest)| rest);
+        value.map_or(0, |value| {
+            value.split('\'').next().expect("a value").parse().expect("a number")
+        })
+    };
+    (attribute("count"), attribute("size"))
+}
+
+#[track_caller]
+fn check(pools: &Pools, told: &Value) {
+    let sum = |of: fn(&Arena) -> u64| pools.arenas.iter().map(of).sum::<u64>();
+    let own = |name: &str| told[name].as_u64().unwrap_or_else(|| panic!("{name} in {told}"));
+    let figures = [
+        ("arena", sum(|arena| arena.system_bytes)),
+        ("ordblks", sum(|arena| 1 + arena.bins.chunks)),
+        ("smblks", sum(|arena| arena.fast_bins.chunks)),
+        ("hblks", pools.parameters.mapped_count),
+        ("hblkhd", pools.parameters.mapped_bytes),
+        ("fsmblks", sum(|arena| arena.fast_bins.bytes)),
+        ("uordblks", sum(|arena| arena.in_use_bytes)),
+        ("fordblks", sum(Arena::free_bytes)),
+        ("keepcost", pools.arenas[0].top_bytes),
+    ];
+    for (name, bytes) in figures {
+        assert_eq!(bytes, own(name), "{name} of {told}");
+    }
+    let xml = told["xml"].as_str().expect("text");
+    let heaps: Vec<&str> = xml.split("<heap nr=").skip(1).collect();
+    assert_eq!(heaps.len(), pools.arenas.len(), "{xml}");
+    for (arena, heap) in pools.arenas.iter().zip(heaps) {
+        // Here glibc adds up sizes with their flags: one or five a chunk (`chunksize_nomask` in __malloc_info).
+        let (count, with_flags) = element(heap, "total", "rest");
+        assert_eq!(count, 1 + arena.bins.chunks, "{heap}");
+        let flags = with_flags.wrapping_sub(arena.top_bytes + arena.bins.bytes);
+        let chunks = arena.bins.chunks;
+        assert!((chunks..=5 * chunks).contains(&flags), "{flags} {arena:?} {heap}");
+        let fast = (arena.fast_bins.chunks, arena.fast_bins.bytes);
+        assert_eq!(element(heap, "total", "fast"), fast, "{heap}");
+        assert_eq!(element(heap, "system", "current").1, arena.system_bytes, "{heap}");
+        assert_eq!(element(heap, "system", "max").1, arena.most_system_bytes, "{heap}");
+    }
+}
+
+fn tell(workload: &mut Workload, line: &str) {
+    workload.send(line);
+    assert_eq!(workload.line(), "done", "{line}");
+}
+
+/// Figures of a program that holds more and more, by debug files or without them.
+fn compare(start: impl Fn(&Path, &[&str]) -> Command, found: &str) {
+    let program: PathBuf = Program::c("tells-mallinfo").build();
+    let mut workload = Workload::start_command(start(&program, &[]));
+    let pid = workload.pid().to_string();
+    let look = || {
+        let output = start(&binary(), &["pools", "-p", &pid, "--json"]).output();
+        pools(&output.expect("memmgr runs"))
+    };
+    let orders =
+        ["keep 100 40", "holes 2000 24", "holes 5000 3000", "large 3", "risen", "keep 10 200000"];
+    for order in orders {
+        tell(&mut workload, order);
+        let pools = look();
+        assert!(pools.is_quiet && pools.found.contains(found), "{}", pools.found);
+        check(&pools, &workload.ask("stats"));
+    }
+    workload.send("threads 3");
+    let mut lines: Vec<String> = (0..4).map(|_| workload.line()).collect();
+    lines.sort();
+    assert_eq!(lines, ["done", "started", "started", "started"]);
+    let pools = look();
+    check(&pools, &workload.ask("stats"));
+    assert_eq!((pools.threads, pools.arenas.len()), (4, 4));
+    let used = |arena: &Arena| arena.in_use_bytes > 300_000 && arena.threads == 1;
+    assert!(pools.arenas[1..].iter().all(used), "{:?}", pools.arenas);
+    let resident: u64 = pools.arenas.iter().filter_map(|arena| arena.resident_bytes).sum();
+    let system: u64 = pools.arenas.iter().map(|arena| arena.system_bytes).sum();
+    assert!(resident > 15 * MIB && resident <= system, "{resident} {system}");
+    assert!(pools.parameters.thresholds_rise);
+    assert!(pools.parameters.mmap_threshold_bytes > 4 * MIB, "{:?}", pools.parameters);
+    assert_eq!((pools.parameters.cached_sizes, pools.parameters.cached_per_size), (64, 7));
+}
+
+#[test]
+fn figures_of_glibc_are_its_own() {
+    if !require_root() {
+        return;
+    }
+    let _turn = take_turn();
+    compare(
+        |program, arguments| {
+            let mut command = Command::new(program);
+            command.args(arguments);
+            command
+        },
+        "by the symbols of",
+    );
+}
+
+#[test]
+fn without_debug_files_they_are_found_by_a_search() {
+    if !require_root() {
+        return;
+    }
+    let _turn = take_turn();
+    compare(without_debug_files, "by a search");
+}
+
+#[test]
+fn a_statically_linked_program_is_read_too() {
+    if !require_root() {
+        return;
+    }
+    let _turn = take_turn();
+    let program = Program::c("tells-mallinfo").flags(&["-static"]);
+    let mut workload = Workload::start(&program, &[]);
+    tell(&mut workload, "holes 5000 3000");
+    let output = Command::new(binary())
+        .args(["pools", "--json", "-p", &workload.pid().to_string()])
+        .output()
+        .expect("memmgr runs");
+    check(&pools(&output), &workload.ask("stats"));
+}
+
+#[test]
+fn another_allocator_is_named() {
+    if !require_root() {
+        return;
+    }
+    let _turn = take_turn();
+    let mut command = Command::new("python3");
+    command.args(["-c", "import sys; print('ready', flush=True); sys.stdin.read()"]);
+    command.env("LD_PRELOAD", "libjemalloc.so.2");
+    let workload = Workload::start_command(command);
+    let output = Command::new(binary())
+        .args(["pools", "-p", &workload.pid().to_string()])
+        .output()
+        .expect("memmgr runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{stderr}");
+    let words = ["libjemalloc.so.2", "takes the place of glibc's malloc"];
+    assert!(words.iter().all(|word| stderr.contains(word)), "{stderr}");
+}
+
+#[test]
+fn what_has_no_arenas_is_told_so() {
+    if !require_root() {
+        return;
+    }
+    let _turn = take_turn();
+    let program = Program::c("tells-mallinfo").flags(&["-static", "-s"]);
+    let workload = Workload::start(&program, &[]);
+    let output = Command::new(binary())
+        .args(["pools", "-p", &workload.pid().to_string()])
+        .output()
+        .expect("memmgr runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{stderr}");
+    assert!(stderr.contains("has no glibc mapped"), "{stderr}");
+}
