@@ -76,6 +76,8 @@ pub mod flags {
     pub const FILE_MAPPING: u16 = 16;
     /// The page was there before the fault: it was shared, was written, and is a copy of the target's own now.
     pub const COPIED: u16 = 32;
+    /// The mapping is address space without any access (PROT_NONE): no memory yet, or no more.
+    pub const RESERVATION: u16 = 64;
 }
 
 /// A block, and the stack that asked for it.

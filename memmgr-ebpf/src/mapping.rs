@@ -2,8 +2,8 @@
 //!
 //! `mmap` and `brk` are reported when they return, with the stack that asked. `munmap` and `mremap`
 //! are reported before they run and again when they return, because another thread can be given the
-//! same addresses before the caller is back. Reservations without any access (PROT_NONE) are not
-//! memory yet and are passed over, but for the stacks of threads.
+//! same addresses before the caller is back. Reservations without any access (PROT_NONE) are no
+//! memory yet and say so, but for the stacks of threads; those of files are passed over.
 //!
 //! The bodies are here. They run by fentry and fexit ([`by_function`]); where the kernel has no fentry or they would miss
 //! calls, by probes on the C library around its system calls ([`by_library`]) or by the tracepoints of system calls
@@ -68,25 +68,23 @@ fn mapped(way: MappingWay, kind: Kind, result: u64) {
     };
     // SAFETY: `saved` is a whole `pt_regs`.
     let registers = unsafe { Registers::new(&raw const saved) };
-    let (address, size, file) = match kind {
-        // The arguments stay in the saved registers: rsi is the length, rdx the protection.
-        Kind::Map if registers.argument(3) == PROT_NONE && saved.r10 & MAP_STACK == 0 => {
+    // The arguments stay in the saved registers: rsi is the length, rdx the protection.
+    let is_file = saved.r10 & MAP_ANONYMOUS == 0;
+    let is_reservation = registers.argument(3) == PROT_NONE && saved.r10 & MAP_STACK == 0;
+    let (address, size, flags) = match kind {
+        Kind::Map if is_reservation && is_file => {
             current.count.add(Counter::FilteredMapping);
             return;
         }
-        Kind::Map => (result, registers.argument(2), saved.r10 & MAP_ANONYMOUS == 0),
-        Kind::RemapEnd if is_error(result) => (0, 0, false),
-        Kind::RemapEnd => (result, registers.argument(3), false),
-        _ => (result, 0, false),
+        Kind::Map if is_reservation => (result, registers.argument(2), flags::RESERVATION),
+        Kind::Map if is_file => (result, registers.argument(2), flags::FILE_MAPPING),
+        Kind::Map => (result, registers.argument(2), 0),
+        Kind::RemapEnd if is_error(result) => (0, 0, 0),
+        Kind::RemapEnd => (result, registers.argument(3), 0),
+        _ => (result, 0, 0),
     };
-    let event = BlockEvent {
-        kind,
-        flags: if file { flags::FILE_MAPPING } else { 0 },
-        address,
-        size,
-        interval: 0,
-        start: registers.unwind_start(),
-    };
+    let event =
+        BlockEvent { kind, flags, address, size, interval: 0, start: registers.unwind_start() };
     // SAFETY: only this thread touches its entry.
     emit::block_with_copy(&current, unsafe { &mut *thread }, &event, Counter::LostOtherRing);
 }

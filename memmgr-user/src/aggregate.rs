@@ -270,6 +270,11 @@ impl Ledger {
         }
     }
 
+    /// The number of the book of a stack, if it has one.
+    pub fn book(&self, class: Class, stack: StackHandle) -> Option<u32> {
+        self.book_of.get(&(class, stack)).copied()
+    }
+
     /// Totals of the heap.
     pub fn heap(&self) -> Sums {
         self.totals[Class::Heap as usize]

@@ -193,15 +193,19 @@ impl Collector {
                 }
             }
             Event::Map(block, backing) => {
-                let class = match backing {
-                    Backing::Anonymous => Class::Mapping,
-                    Backing::File => Class::FileMapping,
-                };
                 self.stale |= backing == Backing::File;
                 let NewBlock { address, size, stack, time, .. } = self.new_block(origin, &block);
                 let ledger = &mut self.ledger;
-                self.mappings
-                    .map(address, size, class, stack, time, &mut |delta| ledger.apply(&delta));
+                let out = &mut |delta| ledger.apply(&delta);
+                match backing {
+                    Backing::Anonymous => {
+                        self.mappings.map(address, size, Class::Mapping, stack, time, out);
+                    }
+                    Backing::File => {
+                        self.mappings.map(address, size, Class::FileMapping, stack, time, out);
+                    }
+                    Backing::Nothing => self.mappings.reserve(address, size, stack, time, out),
+                }
             }
             Event::UnmapBegin(span) | Event::RemapBegin(span) => {
                 let ledger = &mut self.ledger;

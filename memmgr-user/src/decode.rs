@@ -84,6 +84,8 @@ pub enum Backing {
     Anonymous,
     /// A file.
     File,
+    /// Nothing: address space without any access. What was there before is gone.
+    Nothing,
 }
 
 /// What a page fault was about.
@@ -206,7 +208,11 @@ fn body<'a>(record: &'a [u8], header: &events::Header) -> Result<Event<'a>, Deco
     } else if is(Kind::Stack) {
         Event::Frames(frames(record, header)?)
     } else if is(Kind::Map) {
-        let backing = if has(flags::FILE_MAPPING) { Backing::File } else { Backing::Anonymous };
+        let backing = match (has(flags::FILE_MAPPING), has(flags::RESERVATION)) {
+            (true, _) => Backing::File,
+            (false, true) => Backing::Nothing,
+            (false, false) => Backing::Anonymous,
+        };
         Event::Map(block(record, header)?, backing)
     } else if is(Kind::UnmapBegin) {
         Event::UnmapBegin(span(record, header)?)
@@ -375,10 +381,16 @@ mod tests {
             &wire_block(Kind::Alloc, flags::STACK_MISSING, 64, 10, b"", 5),
             &Event::Alloc(plain(64, 10, RawStack::Missing)),
         );
-        check(
-            &wire_block(Kind::Map, flags::FILE_MAPPING, 64, 10, b"", 5),
-            &Event::Map(plain(64, 10, known()), Backing::File),
-        );
+        for (flags, backing) in [
+            (0, Backing::Anonymous),
+            (flags::FILE_MAPPING, Backing::File),
+            (flags::RESERVATION, Backing::Nothing),
+        ] {
+            check(
+                &wire_block(Kind::Map, flags, 64, 10, b"", 5),
+                &Event::Map(plain(64, 10, known()), backing),
+            );
+        }
         for (flags, touch) in [(0, Touch::First), (flags::COPIED, Touch::Copied)] {
             check(
                 &wire_block(Kind::Fault, flags, 4096, 4096, b"", 5),

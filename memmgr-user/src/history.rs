@@ -65,3 +65,27 @@ pub struct StackHistory {
     /// Allocations that were really seen.
     pub alloc_samples: u64,
 }
+
+impl StackHistory {
+    /// Of a stack that did nothing in so many windows.
+    pub fn empty(class: Class, windows: usize) -> Self {
+        let zeros = || vec![0.0; windows];
+        StackHistory {
+            class,
+            alloc_count: zeros(),
+            alloc_bytes: zeros(),
+            free_count: zeros(),
+            free_bytes: zeros(),
+            low_bytes: zeros(),
+            kept_count: zeros(),
+            kept_bytes: zeros(),
+            kept_samples: zeros(),
+            freed_at_age: Vec::new(),
+            samples_freed_at_age: Vec::new(),
+            freed_together_at_age: Vec::new(),
+            kept_bytes_error: 0.0,
+            live_samples: 0,
+            alloc_samples: 0,
+        }
+    }
+}

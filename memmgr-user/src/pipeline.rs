@@ -22,7 +22,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     io::unix::AsyncFd,
     sync::watch,
-    time::{Instant as TokioInstant, MissedTickBehavior, interval_at, sleep, sleep_until},
+    time::{Instant as TokioInstant, MissedTickBehavior, interval_at, sleep_until},
 };
 
 use crate::{
@@ -151,6 +151,8 @@ pub async fn run(
     session.kernel.set(settings)?;
     let mut steering = Steering::begin(plan, &session, settings, began);
     counting(&session);
+    // A moment, not a distance from the last wake-up: whatever else wakes the task puts no drain off.
+    let mut drain_at = TokioInstant::now();
 
     let ended = loop {
         let wake = tokio::select! {
@@ -160,13 +162,14 @@ pub async fn run(
             _ = exited.readable() => Wake::End(Ended::Exited),
             _ = ticks.tick() => Wake::Interval,
             () = sleep_until(steering.next()) => Wake::Steer,
-            () = sleep(pace.delay(steering.is_open())) => Wake::Drain,
+            () = sleep_until(drain_at) => Wake::Drain,
         };
         match wake {
             Wake::Drain => {
                 let (bytes, course) =
                     drain(roots, plan, &mut session, &mut collector, pace.batch());
                 pace.drained(bytes);
+                drain_at = TokioInstant::now() + pace.delay(steering.is_open());
                 if course == Course::Exec {
                     break Ended::Exec;
                 }
@@ -180,6 +183,7 @@ pub async fn run(
                     collector.resume(opening);
                     opening
                 })?;
+                drain_at = drain_at.min(TokioInstant::now() + pace.delay(steering.is_open()));
                 let steps = steering.governor.steps();
                 if steps.len() > pulse.borrow().steps.len() {
                     pulse.send_modify(|pulse| pulse.steps = said(steps));

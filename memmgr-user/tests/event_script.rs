@@ -233,6 +233,7 @@ fn facts() -> Facts {
         not_covered: Vec::new(),
         attach: "session",
         stack: Choice { kind: StackKind::FramePointers, why: String::new() },
+        launched: false,
         attach_s: 0.0,
     }
 }

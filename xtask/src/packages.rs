@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Each package and what it is for.
-const PACKAGES: [(&str, &str); 34] = [
+const PACKAGES: [(&str, &str); 35] = [
     ("binutils", "strip, for the release archive"),
     ("busybox-static", "the shell of kernel guests"),
     ("chromium", "opens the pages of the html format"),
@@ -43,6 +43,7 @@ const PACKAGES: [(&str, &str); 34] = [
     ("rust-web-src", "the library source that core for BPF is built from"),
     ("rustc-web", "the compiler of the eBPF object"),
     ("smem", "what reading many processes is compared with"),
+    ("strace", "a second opinion on system calls"),
     ("stress-ng", "memory pressure"),
     ("tmux", "the terminal of memmgr top"),
     ("valgrind", "ms_print, which reads our massif files back"),

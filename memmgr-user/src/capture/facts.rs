@@ -24,6 +24,8 @@ pub struct Facts {
     pub attach: &'static str,
     /// Which stacks were taken.
     pub stack: Choice,
+    /// Whether memmgr started the target, so that nothing of it is older than the capture.
+    pub launched: bool,
     /// How long attaching took, in seconds.
     pub attach_s: f64,
 }
@@ -39,6 +41,7 @@ impl Facts {
             not_covered: session.not_covered.iter().cloned().chain(planned).collect(),
             attach: session.attached_by(),
             stack: session.stack.clone(),
+            launched: session.launched,
             attach_s: session.attach_s,
         }
     }

@@ -69,24 +69,7 @@ impl Program {
     pub fn history(&self) -> (Windows, StackHistory) {
         let n = self.windows;
         let ends_s: Vec<f64> = (1..=n).map(|i| self.end_s * i as f64 / n as f64).collect();
-        let zero = || vec![0.0; n];
-        let mut history = StackHistory {
-            class: Class::Heap,
-            alloc_count: zero(),
-            alloc_bytes: zero(),
-            free_count: zero(),
-            free_bytes: zero(),
-            low_bytes: zero(),
-            kept_count: zero(),
-            kept_bytes: zero(),
-            kept_samples: zero(),
-            freed_at_age: Vec::new(),
-            samples_freed_at_age: Vec::new(),
-            freed_together_at_age: Vec::new(),
-            kept_bytes_error: 0.0,
-            live_samples: 0,
-            alloc_samples: 0,
-        };
+        let mut history = StackHistory::empty(Class::Heap, n);
         let window = |at_s: f64| ((at_s / self.end_s * n as f64) as usize).min(n - 1);
         let mut random = self.random.clone();
         let mut events: Vec<(f64, f64)> = Vec::new();

@@ -11,6 +11,7 @@ mod evidence;
 mod leaks;
 mod life_table;
 mod lifetime;
+mod misses;
 mod outline;
 mod own;
 mod process;
@@ -39,10 +40,11 @@ mod window_tests;
 
 pub use doubt::doubt;
 pub use lifetime::lifetime;
+pub(crate) use own::is_of_allocator;
 pub use severity::SURE;
 pub(crate) use severity::{grade_within, room_bytes};
 pub use shape::growth;
-pub use subject::{name_of, subject};
+pub use subject::{name_of, subject, subject_name};
 pub use suppress::{SuppressionError, Suppressions};
 pub(crate) use timeline::climb_of;
 
@@ -55,6 +57,7 @@ use crate::report::{Finding, Report, Suppression};
 pub fn judge(report: &mut Report, suppressions: &Suppressions) {
     suppress(report, suppressions);
     let mut found = leaks::findings(report);
+    found.extend(misses::finding(report).map(|finding| (finding, Vec::new())));
     found.extend(process::findings(report).into_iter().map(|finding| (finding, Vec::new())));
     found.sort_by(|(a, _), (b, _)| gravest_first(a, b));
     for stack in &mut report.stacks {

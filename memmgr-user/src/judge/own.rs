@@ -1,6 +1,6 @@
 //! Which stacks are judged at all.
 
-use crate::report::{Report, Stack};
+use crate::report::{Allocator, Report, Stack};
 
 use super::subject::is_runtime;
 
@@ -18,8 +18,9 @@ pub(super) fn is_judged(stack: &Stack, report: &Report) -> bool {
 }
 
 /// Whether an allocator made the mapping: a function of a probed allocator that is named like one, or an unnamed
-/// one in a library that is nothing else. Where none was probed, any function of a runtime that is named like one.
-pub(super) fn is_of_allocator(stack: &Stack, report: &Report) -> bool {
+/// one in a library that is nothing else. Where it is linked into the program, which may have an `alloc` of its own, one of the
+/// functions that were probed. Where none was probed, any function of a runtime that is named like one.
+pub(crate) fn is_of_allocator(stack: &Stack, report: &Report) -> bool {
     let allocators = &report.target.allocators;
     let is_named = |name: &str| {
         !name.contains("allocate_stack") && ALLOCATING.iter().any(|part| name.contains(part))
@@ -31,7 +32,14 @@ pub(super) fn is_of_allocator(stack: &Stack, report: &Report) -> bool {
     stack.frames.iter().any(|frame| {
         let Some(module) = frame.module.as_deref() else { return false };
         let mut probed = allocators.iter().filter(|allocator| allocator.path == module);
+        let is_probed = |name: &str, allocator: &Allocator| {
+            let mut symbols = allocator.functions.iter().flat_map(|f| f.symbol.split('='));
+            symbols.any(|symbol| symbol == name)
+        };
         match frame.function.as_deref() {
+            Some(name) if module == report.target.exe => {
+                probed.any(|allocator| is_probed(name, allocator))
+            }
             Some(name) => probed.next().is_some() && is_named(name),
             None => probed.any(|allocator| !matches!(allocator.kind.as_str(), "glibc" | "musl")),
         }

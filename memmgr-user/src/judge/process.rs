@@ -30,7 +30,7 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
         .collect()
 }
 
-fn about(kind: &str, subject: &str) -> Finding {
+pub(super) fn about(kind: &str, subject: &str) -> Finding {
     Finding { kind: kind.to_owned(), subject: Some(subject.to_owned()), ..Finding::default() }
 }
 
@@ -224,7 +224,7 @@ fn arenas(report: &Report) -> Option<Finding> {
         .iter()
         .filter(|stack| stack.class == "mapping" && is_of_allocator(stack, report))
         .filter(|s| s.frames.iter().filter_map(|f| f.function.as_deref()).any(of_arena))
-        .map(|stack| stack.live_count)
+        .map(|stack| stack.alloc_count)
         .sum();
     let figures = &report.reconciliation;
     let retained = figures.allocator_retained_bytes;

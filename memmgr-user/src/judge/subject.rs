@@ -184,6 +184,11 @@ pub fn name_of(frame: &Frame) -> String {
     })
 }
 
+/// What to call the function to look at.
+pub fn subject_name(stack: &Stack) -> String {
+    subject(stack).map_or_else(|| "unknown".to_owned(), name_of)
+}
+
 /// Whether it is an allocator's or a runtime library's: it allocates for its callers.
 pub(super) fn is_runtime(frame: &Frame) -> bool {
     let module = frame.module.as_deref().unwrap_or_default();

@@ -22,11 +22,12 @@ pub fn conclude(
 ) -> anyhow::Result<Recording> {
     // Figures first: symbolizing takes a while, and the target goes on living.
     let last = captured.gone.clone().unwrap_or_else(|| LastLook::take(roots, &target.dir));
+    let fragmentation = ending::fragmentation(roots, &target.dir, &captured, &last.mappings);
     let modules = &captured.collector.modules;
     let symbols = symbolize(modules, plan.pid, &roots.proc, &captured.collector.stacks.addresses());
     let stack = stack_choice::describe(&captured.facts.stack, plan, modules);
     let standing = Standing::of(plan, &captured);
-    let documents = ending::ended(&standing, &captured, stack, &symbols, last);
+    let documents = ending::ended(&standing, &captured, stack, &symbols, last, fragmentation);
     if documents.capture.accounting.seen == 0 && captured.ended == Ended::Exited {
         return Err(AttachError::Target(TargetError::Ended(plan.pid)).into());
     }

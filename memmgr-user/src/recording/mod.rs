@@ -25,7 +25,8 @@ use std::sync::Arc;
 use crate::{
     aggregate::Interval,
     report::{
-        Capture, Cgroup, Collector, Frame, Host, Process, Reconciliation, Target, TimelinePoint,
+        Capture, Cgroup, Collector, Fragmentation, Frame, Host, Process, Reconciliation, Target,
+        TimelinePoint,
     },
     stacks::{Outer, StackHandle},
     track::Class,
@@ -60,6 +61,9 @@ pub struct Documents {
     pub host: Host,
     /// What explains RSS: at the end.
     pub reconciliation: Reconciliation,
+    /// What is outstanding on which pages, with stacks by their number in the recording: at the end.
+    #[serde(default)]
+    pub fragmentation: Option<Fragmentation>,
     /// What memmgr used: at the end.
     pub collector: Collector,
 }

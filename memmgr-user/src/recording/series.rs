@@ -198,24 +198,7 @@ impl Series {
         windows: &Windows,
         coverage: &Coverage,
     ) -> StackHistory {
-        let zeros = || vec![0.0; windows.len()];
-        let mut history = StackHistory {
-            class,
-            alloc_count: zeros(),
-            alloc_bytes: zeros(),
-            free_count: zeros(),
-            free_bytes: zeros(),
-            low_bytes: zeros(),
-            kept_count: zeros(),
-            kept_bytes: zeros(),
-            kept_samples: zeros(),
-            freed_at_age: Vec::new(),
-            samples_freed_at_age: Vec::new(),
-            freed_together_at_age: Vec::new(),
-            kept_bytes_error: 0.0,
-            live_samples: 0,
-            alloc_samples: 0,
-        };
+        let mut history = StackHistory::empty(class, windows.len());
         let (mut live_samples, mut alloc_samples) = (0.0, 0.0);
         let mut uncertainty = Uncertainty::none(class, coverage);
         for site in sites.iter().map(|site| &self.sites[*site as usize]) {

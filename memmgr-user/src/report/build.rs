@@ -6,7 +6,7 @@ use humantime::{format_rfc3339_seconds, parse_rfc3339};
 
 use crate::{
     aggregate::Filter as Shown,
-    judge::{growth, lifetime},
+    judge::{growth, lifetime, subject_name},
     recording::{ModuleRecord, Recorded, StackRecord, whole},
     stacks::Outer,
     symbolize::Symbols,
@@ -14,18 +14,19 @@ use crate::{
 };
 
 use super::{
-    Age, Filter, Module, NotCovered, Process, Reconciliation, Report, SCHEMA, SizeClass, Stack,
-    main_class, shares,
+    Age, Filter, Fragmentation, Module, NotCovered, Process, Reconciliation, Report, SCHEMA,
+    SizeClass, Stack, main_class, served::Course, shares,
 };
 
 /// Makes the report. `late` are frames of addresses that the recording has none of.
 pub fn build(recorded: &Recorded, late: &Symbols, shown: Shown) -> Report {
     let documents = recorded.documents.clone();
+    let mut course = Course::default();
     let stacks: Vec<Stack> = recorded
         .stacks()
         .iter()
         .enumerate()
-        .map(|(id, record)| stack(id as u32, record, recorded, late))
+        .map(|(id, record)| stack(id as u32, record, recorded, late, &mut course))
         .collect();
     let mut capture = documents.capture;
     let main = main_class(&capture, &stacks).name();
@@ -59,8 +60,13 @@ pub fn build(recorded: &Recorded, late: &Symbols, shown: Shown) -> Report {
         host: documents.host,
         reconciliation: documents.reconciliation,
         collector: documents.collector,
+        fragmentation: documents.fragmentation.filter(|_| recorded.latest),
         ..Report::default()
     };
+    report.served = course.served(&report);
+    if let Some(found) = &mut report.fragmentation {
+        name_stacks(found, recorded, &report.stacks);
+    }
     if !recorded.ended {
         report.reconciliation.explanation.push(
             "The recording was not ended: it is still being written, or memmgr was killed. What explains RSS \
@@ -83,6 +89,17 @@ pub fn build(recorded: &Recorded, late: &Symbols, shown: Shown) -> Report {
         as_of_then(&mut report, recorded.recorded_s - recorded.duration_s);
     }
     report
+}
+
+/// Stacks are numbered anew in each report.
+fn name_stacks(found: &mut Fragmentation, recorded: &Recorded, stacks: &[Stack]) {
+    found.pinned_by.retain_mut(|pinning| {
+        let is_it = |stack: &StackRecord| stack.book == pinning.stack;
+        let Some(id) = recorded.stacks().iter().position(is_it) else { return false };
+        pinning.stack = id as u32;
+        pinning.subject = subject_name(&stacks[id]);
+        true
+    });
 }
 
 /// A moment so many seconds before the end: what is known for the end only is taken out.
@@ -118,12 +135,21 @@ fn as_of_then(report: &mut Report, before_s: f64) {
     };
 }
 
-fn stack(id: u32, record: &StackRecord, recorded: &Recorded, late: &Symbols) -> Stack {
+fn stack(
+    id: u32,
+    record: &StackRecord,
+    recorded: &Recorded,
+    late: &Symbols,
+    course: &mut Course,
+) -> Stack {
     let frames = |address| recorded.frames.get(address).or_else(|| late.get(address));
     let [live_error, alloc_error] = record.uncertainty.errors(&recorded.coverage);
     // Whether files are mapped and stay so says nothing about leaks.
     let history = (!recorded.windows.is_empty() && record.class != Class::FileMapping)
         .then(|| recorded.history(record));
+    if let Some(history) = &history {
+        course.add(id, history);
+    }
     Stack {
         id,
         class: record.class.name().to_owned(),

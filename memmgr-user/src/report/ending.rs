@@ -3,12 +3,21 @@
 use std::ops::Range;
 
 use crate::{
-    capture::stack_choice, pipeline::Captured, recording::Documents, symbolize::Symbols,
-    track::Class, units::Address,
+    capture::stack_choice,
+    pipeline::Captured,
+    recording::Documents,
+    source::{mappings::MappingFigures, pagemap::PageMap, process_dir::ProcessDir, roots::Roots},
+    stacks::StackHandle,
+    symbolize::Symbols,
+    track::{Class, LiveBlock},
+    units::Address,
 };
 
 use super::{
-    Reconciliation, StackChoice, account, account::Standing, last_look::LastLook,
+    Fragmentation, Pinning, Reconciliation, StackChoice, account,
+    account::Standing,
+    fragmentation::{self, Held, MOST_BLOCKS},
+    last_look::LastLook,
     reconcile::reconcile,
 };
 
@@ -25,6 +34,7 @@ pub fn ended(
     stack: StackChoice,
     symbols: &Symbols,
     last: LastLook,
+    fragmentation: Option<Fragmentation>,
 ) -> Documents {
     let reconciliation = if captured.gone.is_some() {
         let explanation = "The target has ended: what explained its RSS could not be read any more. Its other figures \
@@ -35,7 +45,44 @@ pub fn ended(
     };
     let collector = account::collector(captured);
     let common = common(standing, stack, captured.captured_at.clone(), last);
-    Documents { reconciliation, collector, ..common }
+    Documents { reconciliation, fragmentation, collector, ..common }
+}
+
+/// What is outstanding on which pages; `None` where not every block is known, or the pages cannot be looked at. To be called as soon as
+/// counting has ended: the target goes on.
+pub fn fragmentation(
+    roots: &Roots,
+    dir: &ProcessDir,
+    captured: &Captured,
+    mappings: &[MappingFigures],
+) -> Option<Fragmentation> {
+    let Captured { collector, facts, governor, .. } = captured;
+    let is_whole = governor.coarsest() == 0 && governor.speed_in_windows_percent().is_none();
+    let count = collector.blocks.len();
+    if !is_whole || count == 0 || count > MOST_BLOCKS || captured.gone.is_some() {
+        return None;
+    }
+    let pages = PageMap::open(roots, dir).ok()?;
+    let mut blocks: Vec<Held> = (collector.blocks.live())
+        .map(|(address, LiveBlock { size, stack, .. })| Held {
+            start: address.0,
+            end: address.0.saturating_add(size),
+            stack,
+        })
+        .collect();
+    blocks.sort_unstable();
+    let found = fragmentation::look(mappings, &blocks, |range| {
+        pages.own(range.start, range.end).ok().flatten()
+    });
+    let by_book = |(stack, pinning): (StackHandle, Pinning)| {
+        Some(Pinning { stack: collector.ledger.book(Class::Heap, stack)?, ..pinning })
+    };
+    Some(Fragmentation {
+        from_start: facts.launched,
+        total: found.total,
+        mappings: found.mappings,
+        pinned_by: found.pinned_by.into_iter().filter_map(by_book).collect(),
+    })
 }
 
 fn explained(captured: &Captured, symbols: &Symbols, last: &LastLook) -> Reconciliation {

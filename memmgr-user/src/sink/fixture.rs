@@ -1,5 +1,6 @@
 //! Reports for the tests of every sink, written by hand.
 
+mod allocator;
 mod growing;
 mod judged;
 

@@ -35,6 +35,7 @@ const SCRIPT: &str = concat!(
     include_str!("html/timeline.js"),
     include_str!("html/lifetimes.js"),
     include_str!("html/resident.js"),
+    include_str!("html/allocator.js"),
     include_str!("html/figures.js"),
     include_str!("html/capture.js"),
     include_str!("html/main.js"),

@@ -4,11 +4,13 @@
 mod context;
 pub(super) mod diff;
 mod figures;
+mod fragmentation;
 pub(super) mod go;
 pub(super) mod optimize;
 mod page;
 pub(super) mod past;
 pub(super) mod pools;
+mod served;
 mod shares;
 mod stacks;
 pub(super) mod stat;
@@ -28,7 +30,9 @@ pub(super) fn render(report: &Report, options: &RenderOptions) -> String {
     head(&mut page, report);
     verdict::verdict(&mut page, report, usize::MAX);
     summary(&mut page, report);
+    served::served(&mut page, report);
     context::resident(&mut page, report);
+    fragmentation::fragmentation(&mut page, report);
     for class in Class::ALL {
         stacks::section(&mut page, report, options, class);
     }

@@ -68,6 +68,15 @@ pub(super) fn estimates(figures: &[(u64, u64)]) -> Vec<String> {
         .collect()
 }
 
+/// A share that is all only where nothing is missing, and nothing only where nothing is there: `99.98 %`, `all`.
+pub(super) fn rate(share: f64) -> String {
+    match share {
+        1.0.. => "all".to_owned(),
+        0.9999.. => "99.99 %".to_owned(),
+        _ => format!("{:.2} %", share * 100.0),
+    }
+}
+
 /// A mean per second, rounded; `None` when no time passed.
 pub(super) fn per_second(amount: u64, seconds: f64) -> Option<u64> {
     (seconds.is_finite() && seconds > 0.0).then(|| (amount as f64 / seconds).round() as u64)

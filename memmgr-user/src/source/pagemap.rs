@@ -101,6 +101,31 @@ impl PageMap {
         Ok(Some(found))
     }
 
+    /// Of each page of this range whether a page of the process's own is there; `None` when the process has no memory any more.
+    pub fn own(&self, start: u64, end: u64) -> io::Result<Option<Vec<bool>>> {
+        let last = end.div_ceil(PAGE);
+        let (mut entries, mut own) =
+            (Vec::new(), Vec::with_capacity((last - start / PAGE) as usize));
+        for first in (start / PAGE..last).step_by(MOST_ENTRIES as usize) {
+            entries.resize((MOST_ENTRIES.min(last - first) * ENTRY) as usize, 0);
+            match self.pages.read_exact_at(&mut entries, first * ENTRY) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+                Err(error) => return Err(error),
+            }
+            own.extend(words(&entries).map(|entry| self.is_own(entry)));
+        }
+        Ok(Some(own))
+    }
+
+    /// Whether there is a page of the process's own, huge or not.
+    fn is_own(&self, entry: u64) -> bool {
+        // Only a page that others map too may be the page of zeroes.
+        entry & PRESENT != 0
+            && entry & OF_FILE == 0
+            && (entry & EXCLUSIVE != 0 || self.flags_of(entry & FRAME) & ZEROES == 0)
+    }
+
     /// Bytes in this range that the kernel takes first when it needs memory: pages on its lists that are not active. `None`
     /// where it cannot be told, or the process has no memory any more.
     pub fn inactive_bytes(&self, start: u64, end: u64) -> io::Result<Option<u64>> {

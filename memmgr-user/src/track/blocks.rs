@@ -102,15 +102,11 @@ impl Blocks {
 
     /// The process runs another program now: its memory is gone.
     pub fn clear(&mut self, out: &mut impl FnMut(Delta)) {
-        let gone: Vec<Packed> = self
-            .live
-            .values()
-            .copied()
-            .chain(self.aside.values().flatten().map(|(_, p)| *p))
-            .collect();
+        let aside = self.aside.values().flatten().copied();
+        let gone: Vec<(Address, Packed)> = self.live.iter().chain(aside).collect();
         self.live = Table::new();
         self.aside.clear();
-        for packed in gone {
+        for (_, packed) in gone {
             out(self.delta(packed, Direction::Freed));
         }
     }
@@ -135,10 +131,10 @@ impl Blocks {
         self.live.len() == 0
     }
 
-    /// Every live block, those between two states included, in no order.
-    pub fn live(&self) -> impl Iterator<Item = LiveBlock> {
-        let aside = self.aside.values().flatten().map(|(_, packed)| *packed);
-        self.live.values().copied().chain(aside).map(|packed| self.unpack(packed))
+    /// Every live block by its address, those between two states included, in no order.
+    pub fn live(&self) -> impl Iterator<Item = (Address, LiveBlock)> {
+        let aside = self.aside.values().flatten().copied();
+        self.live.iter().chain(aside).map(|(address, packed)| (address, self.unpack(packed)))
     }
 
     fn insert(&mut self, block: NewBlock, out: &mut impl FnMut(Delta)) {
@@ -259,7 +255,7 @@ mod tests {
             });
         }
         let mut live = std::collections::BTreeMap::new();
-        for block in blocks.live() {
+        for (_, block) in blocks.live() {
             *live.entry(block.stack.0).or_insert(0) += block.size;
         }
         let balance = live.values().sum::<u64>() as f64;
@@ -408,7 +404,7 @@ mod tests {
         }
         let expected = 100.0 * (1.0 + 2.0 * weight(100, 1000) + weight(100, 2000));
         assert!((sum - expected).abs() < 1e-9);
-        assert!((blocks.live().map(|b| b.bytes).sum::<f64>() - expected).abs() < 1e-9);
+        assert!((blocks.live().map(|(_, b)| b.bytes).sum::<f64>() - expected).abs() < 1e-9);
     }
 
     #[test]

@@ -103,6 +103,24 @@ impl Mappings {
         }
     }
 
+    /// Address space was reserved, which is no memory; what was there before is gone. It counts as a call that left nothing.
+    pub fn reserve(
+        &mut self,
+        start: Address,
+        length: u64,
+        stack: StackHandle,
+        time: KernelTime,
+        out: &mut impl FnMut(Delta),
+    ) {
+        for piece in self.carve(start.0, page_end(start.0, length)) {
+            out(piece.freed());
+        }
+        let nothing = Mapped { end: start.0, class: Class::Mapping, stack, time, size: 0 };
+        let piece = Piece { start: start.0, range: nothing, ranges: 1 };
+        out(piece.delta(Direction::Allocated));
+        out(piece.freed());
+    }
+
     /// A thread begins to unmap or to move a range: another thread may be given it before it is back.
     pub fn begin(&mut self, tid: Tid, start: Address, length: u64, out: &mut impl FnMut(Delta)) {
         self.commit(tid, out);
@@ -322,6 +340,20 @@ mod tests {
                 map(m, 11, 2, 2, out);
             },
             &[(1, 1), (2, 2), (1, 1)],
+            2,
+        );
+    }
+
+    #[test]
+    fn a_reservation_takes_away_what_was_there_and_is_no_memory() {
+        check(
+            |m, mut out| {
+                map(m, 10, 4, 1, out);
+                let (stack, time) = (StackHandle(2), KernelTime(0));
+                m.reserve(Address(12 * K), 8 * K, stack, time, &mut out);
+                m.reserve(Address(40 * K), K, stack, time, &mut out);
+            },
+            &[(1, 2)],
             2,
         );
     }

@@ -54,8 +54,11 @@ impl<T> Table<T> {
         removed
     }
 
-    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
-        self.parts.iter().flat_map(HashMap::values)
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Address, T)>
+    where
+        T: Copy,
+    {
+        self.parts.iter().flatten().map(|(address, value)| (Address(*address), *value))
     }
 }
 
@@ -90,7 +93,7 @@ mod tests {
                 }
                 prop_assert_eq!(table.len(), model.len());
             }
-            let (mut a, mut b): (Vec<_>, Vec<_>) = (table.values().copied().collect(), model.into_values().collect());
+            let (mut a, mut b): (Vec<_>, Vec<_>) = (table.iter().collect(), model.into_iter().collect());
             a.sort_unstable();
             b.sort_unstable();
             prop_assert_eq!(a, b);

@@ -7,8 +7,8 @@ use super::strings::Strings;
 use crate::escape::hostile_ranges;
 use crate::judge;
 use crate::report::{
-    Capture, Cgroup, Collector, Finding, Host, Module, Process, Reconciliation, Report, SizeClass,
-    Suppression, Target, TimelinePoint, Totals,
+    Capture, Cgroup, Collector, Finding, Fragmentation, Host, Module, Process, Reconciliation,
+    Report, Served, SizeClass, Suppression, Target, TimelinePoint, Totals,
 };
 use crate::sink::{RenderOptions, about, loss};
 
@@ -67,6 +67,8 @@ struct Figures<'a> {
     cgroup: Option<&'a Cgroup>,
     host: &'a Host,
     reconciliation: &'a Reconciliation,
+    served: Option<&'a Served>,
+    fragmentation: Option<&'a Fragmentation>,
     collector: &'a Collector,
 }
 
@@ -108,6 +110,8 @@ impl<'a> Data<'a> {
                 cgroup: report.cgroup.as_ref(),
                 host: &report.host,
                 reconciliation: &report.reconciliation,
+                served: report.served.as_ref(),
+                fragmentation: report.fragmentation.as_ref(),
                 collector: &report.collector,
             },
             stacks,

@@ -7,7 +7,7 @@ const ENDED = {
 
 const SECTIONS = [
   ["verdict", "Verdict"], ["flame", "Flame graph"], ["tables", "Stacks"], ["timeline", "Over time"], ["lifetimes", "Lifetimes"],
-  ["resident", "Resident"], ["figures", "Figures"], ["loss", "Loss"], ["capture", "Capture"],
+  ["resident", "Resident"], ["allocator", "Allocator"], ["figures", "Figures"], ["loss", "Loss"], ["capture", "Capture"],
 ];
 
 function modeWords() {

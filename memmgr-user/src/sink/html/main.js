@@ -9,6 +9,7 @@ tablesSection(place("tables"));
 timelineSection(place("timeline"));
 lifetimesSection(place("lifetimes"));
 residentSection(place("resident"));
+allocatorSection(place("allocator"));
 figuresSection(place("figures"));
 lossSection(place("loss"));
 captureSection(place("capture"));

@@ -111,6 +111,22 @@ fn objects_rank_by_blocks() {
 }
 
 #[test]
+fn hits_misses_and_pages_are_told() {
+    let text = render(&fixture::judged(), &TERMINAL);
+    for words in [
+        "at least 99.98 % of 128,000 allocations",
+        "lowest 99.60 %, from 15.0s to 16.0s",
+        "20 calls (16 mmap, 4 mmap for an arena)",
+        "sdsnewlen: 16 calls for 4.0 MiB",
+        "40.0 MiB, 40.0%",
+        "createObject: 3,072 pages kept by 1.5 MiB",
+        "7f5c10000000-7f5c14000000",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}
+
+#[test]
 fn sizes_and_modules_are_there_when_the_report_has_them() {
     let text = render(&fixture::judged(), &TERMINAL);
     check_fits(&text, 80);

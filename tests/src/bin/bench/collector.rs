@@ -26,7 +26,7 @@ pub fn run(live: &str) -> Result<String> {
         "Millions of events a second of processor time, on one core, by live allocations\n\n",
     );
     // A thread of its own is pinned, so that what is started later is not.
-    let rates = std::thread::scope(|scope| scope.spawn(|| rate::table(&mut text)).join());
+    let rates = std::thread::scope(|scope| scope.spawn(|| rate::tables(&mut text)).join());
     rates.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     text.push_str(
         "\nBytes of resident memory for each live allocation, the tables' growth included\n\n",

@@ -5,6 +5,7 @@ mod apps;
 mod collector;
 mod cost;
 mod floor;
+mod heap_calls;
 mod host;
 mod lanes;
 mod leaks;

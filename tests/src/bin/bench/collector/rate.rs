@@ -26,7 +26,7 @@ use super::{
     LIVE, collector, heading,
     records::{Records, Stack},
 };
-use crate::{service, statistics::Rounds};
+use crate::{heap_calls, service, statistics::Rounds};
 
 /// Events that are timed in a round, and rounds.
 const EVENTS: usize = 1_000_000;
@@ -62,14 +62,16 @@ pub struct Copied {
     pub bytes: Vec<u8>,
 }
 
-/// Measures and writes the table.
-pub fn table(text: &mut String) -> Result<()> {
+/// Measures and writes both tables: events a second, and how often the collector asks its allocator for memory meanwhile.
+pub fn tables(text: &mut String) -> Result<()> {
     // The last processor: the first serves most interrupts.
     let mut processors = CpuSet::new();
     processors.set(std::thread::available_parallelism()?.get() - 1);
     sched_setaffinity(None, &processors)?;
     let program = Program::start()?;
     heading(text, "events")?;
+    let mut calls = String::new();
+    heading(&mut calls, "events")?;
     for (name, load) in [
         ("allocations and frees, known stacks of 30 frames", Load::Pairs),
         ("allocations and frees, copied stacks of 1 to 4 KiB", Load::Copied),
@@ -77,16 +79,22 @@ pub fn table(text: &mut String) -> Result<()> {
         ("resizes, of two events each", Load::Resizes),
     ] {
         write!(text, "| {name} |")?;
+        write!(calls, "| {name} |")?;
         for live in LIVE {
-            write!(text, " {:.2} |", run(&program, load, live)?)?;
+            let (rates, per_thousand) = run(&program, load, live)?;
+            write!(text, " {rates:.2} |")?;
+            write!(calls, " {per_thousand:.2} |")?;
         }
         text.push('\n');
+        calls.push('\n');
     }
+    text.push_str("\nCalls of its own allocator by the collector, per thousand events\n\n");
+    text.push_str(&calls);
     Ok(())
 }
 
-/// Millions of events a second of processor time.
-fn run(program: &Program, load: Load, live: usize) -> Result<Rounds> {
+/// Millions of events a second of processor time, and calls of the allocator per thousand events.
+fn run(program: &Program, load: Load, live: usize) -> Result<(Rounds, f64)> {
     let mut modules = Modules::default();
     let changed = program.map_into(&mut modules)?;
     let mut collector = collector(modules);
@@ -99,6 +107,7 @@ fn run(program: &Program, load: Load, live: usize) -> Result<Rounds> {
     }
     let mut rates = Rounds::default();
     let (mut busy_s, mut timed, mut since_cut) = (0.0, 0, 0);
+    let (mut calls, mut events) = (0, 0);
     while rates.0.len() < ROUNDS {
         // What is made up between two timed parts: at first all of the heap.
         heap.fill(&mut records);
@@ -110,6 +119,7 @@ fn run(program: &Program, load: Load, live: usize) -> Result<Rounds> {
             continue;
         }
         while records.bytes() < BATCH && heap.step(load, &program.stacks, &mut records) {}
+        let calls_before = heap_calls::of_this_thread();
         let began = clock_gettime(ClockId::ThreadCPUTime);
         for record in records.iter() {
             _ = collector.take(record);
@@ -123,6 +133,8 @@ fn run(program: &Program, load: Load, live: usize) -> Result<Rounds> {
             since_cut = 0;
         }
         let ended = clock_gettime(ClockId::ThreadCPUTime);
+        calls += heap_calls::of_this_thread() - calls_before;
+        events += records.len();
         // The recorder's thread does that.
         drop(entry);
         busy_s +=
@@ -142,7 +154,7 @@ fn run(program: &Program, load: Load, live: usize) -> Result<Rounds> {
     let none = odd.unknown_free + odd.implied_free + odd.table_full == 0;
     ensure!(none, "{load:?}: {odd:?}");
     ensure!(collector.blocks.len() == heap.live.len(), "blocks were lost");
-    Ok(rates)
+    Ok((rates, calls as f64 * 1e3 / events as f64))
 }
 
 /// The heap of a made-up program.

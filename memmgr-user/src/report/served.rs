@@ -1,0 +1,270 @@
+//! Hit and miss: allocations that the allocator served from what it held, and its calls to the kernel for more.
+//!
+//! A miss is a call of `brk`, `mmap` or `mremap` that an allocator made and that gave it memory. One allocation may take two of
+//! them (glibc aligns the heap of a new arena by a second one), so that allocations less calls is the least that was served without.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    history::StackHistory,
+    judge::{is_of_allocator, subject_name},
+    track::Class,
+};
+
+use super::{Report, Stack};
+
+/// Stacks that are told by name.
+const MOST_STACKS: usize = 20;
+
+/// Where the memory of allocations came from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Served {
+    /// Blocks given out, resized ones included; 0 where no allocator was probed.
+    pub allocations: u64,
+    /// Calls by which the allocator got memory of the kernel.
+    pub kernel_calls: u64,
+    /// Bytes of address space that these calls gave; of a mapping that was made larger, all of it.
+    pub kernel_bytes: u64,
+    /// Of those bytes, what was given back to the kernel by the end.
+    pub returned_bytes: u64,
+    /// The least share of allocations that took no call to the kernel, 0 to 1; absent without allocations.
+    pub hit_rate: Option<f64>,
+    /// The calls by what was called, most calls first.
+    pub ways: Vec<Way>,
+    /// The stacks that made most calls, most first.
+    pub stacks: Vec<Missing>,
+    /// Blocks given out in each of the windows of `windows_s`.
+    pub windows_allocations: Vec<u64>,
+    /// Calls to the kernel in each of them.
+    pub windows_kernel_calls: Vec<u64>,
+}
+
+/// Calls to the kernel of one kind.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Way {
+    /// `brk`, `mmap`, `mremap`, or `mmap for an arena` (glibc's `new_heap`, where its symbols are known).
+    pub name: String,
+    /// How many.
+    pub calls: u64,
+    /// Bytes that they gave.
+    pub bytes: u64,
+}
+
+/// A stack whose allocations made the allocator call the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Missing {
+    /// The stack, of class `mapping`, by its id in `stacks`.
+    pub stack: u32,
+    /// The function to look at.
+    pub subject: String,
+    /// How many calls.
+    pub calls: u64,
+    /// Bytes that they gave.
+    pub bytes: u64,
+}
+
+impl Served {
+    /// The share of allocations of each window that took no call to the kernel; `None` for a window without allocations.
+    pub fn rates(&self) -> impl Iterator<Item = Option<f64>> {
+        let windows = self.windows_allocations.iter().zip(&self.windows_kernel_calls);
+        windows.map(|(allocations, calls)| hit_rate(*allocations, *calls))
+    }
+}
+
+/// The least share of allocations that took no call; `None` without allocations.
+fn hit_rate(allocations: u64, calls: u64) -> Option<f64> {
+    (allocations > 0).then(|| 1.0 - (calls as f64 / allocations as f64).min(1.0))
+}
+
+/// Allocations by window, of all stacks of the heap, and of each stack that mapped memory.
+#[derive(Default)]
+pub(super) struct Course {
+    heap: Vec<f64>,
+    mapping: Vec<(u32, Vec<f64>)>,
+}
+
+impl Course {
+    /// Takes in one stack.
+    pub(super) fn add(&mut self, id: u32, history: &StackHistory) {
+        match history.class {
+            Class::Heap => add(&mut self.heap, &history.alloc_count),
+            Class::Mapping => self.mapping.push((id, history.alloc_count.clone())),
+            Class::FileMapping | Class::Resident => {}
+        }
+    }
+
+    /// What it comes to; nothing where nothing was allocated.
+    pub(super) fn served(self, report: &Report) -> Option<Served> {
+        let calling = |stack: &&Stack| {
+            stack.class == Class::Mapping.name()
+                && stack.alloc_count > 0
+                && is_of_allocator(stack, report)
+        };
+        let mut calling: Vec<&Stack> = report.stacks.iter().filter(calling).collect();
+        calling.sort_by_key(|stack| std::cmp::Reverse((stack.alloc_count, stack.alloc_bytes)));
+        let (mut ways, mut calls): (Vec<Way>, u64) = (Vec::new(), 0);
+        for stack in &calling {
+            let name = way(stack);
+            let at = ways.iter().position(|way| way.name == name).unwrap_or_else(|| {
+                ways.push(Way { name: name.to_owned(), ..Way::default() });
+                ways.len() - 1
+            });
+            ways[at].calls += stack.alloc_count;
+            ways[at].bytes += stack.alloc_bytes;
+            calls += stack.alloc_count;
+        }
+        ways.sort_by_key(|way| std::cmp::Reverse(way.calls));
+        let allocations = report.totals.alloc_count;
+        let mut windows_calls = vec![0.0; self.heap.len()];
+        for (id, course) in &self.mapping {
+            if calling.iter().any(|stack| stack.id == *id) {
+                add(&mut windows_calls, course);
+            }
+        }
+        let mut windows_allocations = self.heap;
+        windows_allocations.resize(windows_calls.len(), 0.0);
+        let bytes: u64 = calling.iter().map(|stack| stack.alloc_bytes).sum();
+        let live: u64 = calling.iter().map(|stack| stack.live_bytes).sum();
+        (allocations > 0 || calls > 0).then(|| Served {
+            allocations,
+            kernel_calls: calls,
+            kernel_bytes: bytes,
+            returned_bytes: bytes.saturating_sub(live),
+            hit_rate: hit_rate(allocations, calls),
+            ways,
+            stacks: calling.iter().take(MOST_STACKS).map(|stack| missing(stack)).collect(),
+            windows_allocations: whole(&windows_allocations),
+            windows_kernel_calls: whole(&windows_calls),
+        })
+    }
+}
+
+fn add(sum: &mut Vec<f64>, course: &[f64]) {
+    sum.resize(sum.len().max(course.len()), 0.0);
+    for (sum, more) in sum.iter_mut().zip(course) {
+        *sum += more;
+    }
+}
+
+fn whole(course: &[f64]) -> Vec<u64> {
+    course.iter().map(|count| crate::recording::whole(*count)).collect()
+}
+
+/// What was called, by the names of the innermost functions.
+fn way(stack: &Stack) -> &'static str {
+    let names = || stack.frames.iter().filter_map(|frame| frame.function.as_deref());
+    if names().any(|name| name.contains("new_heap")) {
+        return "mmap for an arena";
+    }
+    // glibc's debug information has names of its own for them: `__GI___mremap`, `__brk_call`.
+    match names().next().unwrap_or_default() {
+        name if name.contains("brk") => "brk",
+        name if name.contains("mremap") => "mremap",
+        _ => "mmap",
+    }
+}
+
+fn missing(stack: &Stack) -> Missing {
+    Missing {
+        stack: stack.id,
+        subject: subject_name(stack),
+        calls: stack.alloc_count,
+        bytes: stack.alloc_bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::report::{Allocator, Frame, Target, Totals};
+
+    /// Frames as `function@module`, leaf first.
+    fn stack(id: u32, class: Class, calls: u64, bytes: u64, frames: &[&str]) -> Stack {
+        let frame = |text: &&str| {
+            let (function, module) = text.split_once('@').unwrap();
+            Arc::new(Frame {
+                function: Some(function.to_owned()),
+                module: Some(module.to_owned()),
+                ..Frame::default()
+            })
+        };
+        let frames = frames.iter().map(frame).collect();
+        let class = class.name().to_owned();
+        Stack { id, class, alloc_count: calls, alloc_bytes: bytes, frames, ..Stack::default() }
+    }
+
+    fn history(class: Class, calls: &[f64]) -> StackHistory {
+        StackHistory { alloc_count: calls.to_vec(), ..StackHistory::empty(class, calls.len()) }
+    }
+
+    const MMAP: [&str; 3] = ["mmap@libc.so", "malloc@libc.so", "load@app"];
+
+    fn report(stacks: Vec<Stack>, allocations: u64) -> Report {
+        let allocator = |path: &str| Allocator {
+            kind: "glibc".into(),
+            path: path.into(),
+            ..Allocator::default()
+        };
+        Report {
+            target: Target { allocators: vec![allocator("libc.so")], ..Target::default() },
+            totals: Totals { alloc_count: allocations, ..Totals::default() },
+            stacks,
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn calls_of_the_allocator_are_told_from_the_programs_own() {
+        let stacks = vec![
+            stack(0, Class::Heap, 1000, 1000, &["malloc@libc.so", "load@app"]),
+            stack(1, Class::Mapping, 7, 700, &MMAP),
+            stack(
+                2,
+                Class::Mapping,
+                2,
+                200,
+                &["__brk_call@libc.so", "sbrk@libc.so", "malloc@libc.so", "start@app"],
+            ),
+            stack(3, Class::Mapping, 50, 5000, &["mmap@libc.so", "map_segment@app"]),
+            stack(4, Class::FileMapping, 9, 900, &MMAP),
+            stack(
+                5,
+                Class::Mapping,
+                1,
+                64,
+                &["mmap@libc.so", "alloc_new_heap@libc.so", "malloc@libc.so", "run@app"],
+            ),
+        ];
+        let mut course = Course::default();
+        course.add(0, &history(Class::Heap, &[600.0, 400.0]));
+        course.add(1, &history(Class::Mapping, &[7.0, 0.0]));
+        course.add(2, &history(Class::Mapping, &[0.0, 2.0]));
+        course.add(3, &history(Class::Mapping, &[25.0, 25.0]));
+        course.add(5, &history(Class::Mapping, &[0.0, 1.0]));
+        let served = course.served(&report(stacks, 1000)).unwrap();
+        assert_eq!((served.kernel_calls, served.kernel_bytes), (10, 964));
+        assert_eq!(served.hit_rate, Some(0.99));
+        assert_eq!(served.windows_allocations, [600, 400]);
+        assert_eq!(served.windows_kernel_calls, [7, 3]);
+        let ways: Vec<_> = served.ways.iter().map(|way| (way.name.as_str(), way.calls)).collect();
+        assert_eq!(ways, [("mmap", 7), ("brk", 2), ("mmap for an arena", 1)]);
+        let named: Vec<_> = served.stacks.iter().map(|s| (s.stack, s.subject.as_str())).collect();
+        assert_eq!(named, [(1, "load"), (2, "start"), (5, "run")]);
+    }
+
+    #[test]
+    fn there_may_be_nothing_to_tell() {
+        let check = |stacks: Vec<Stack>, allocations, expected: Option<(u64, Option<f64>)>| {
+            let served = Course::default().served(&report(stacks, allocations));
+            assert_eq!(served.map(|served| (served.kernel_calls, served.hit_rate)), expected);
+        };
+        check(vec![], 0, None);
+        check(vec![], 10, Some((0, Some(1.0))));
+        // No allocator was probed.
+        check(vec![stack(0, Class::Mapping, 3, 30, &MMAP)], 0, Some((3, None)));
+        // Two calls for one allocation.
+        check(vec![stack(0, Class::Mapping, 2, 30, &MMAP)], 1, Some((2, Some(0.0))));
+    }
+}

@@ -1,0 +1,70 @@
+// Which allocations the allocator served by itself, and what is outstanding on which of its pages.
+
+function allocatorSection(section) {
+  const { served, fragmentation } = report;
+  append(section, [
+    served === null ? el("p", { class: "dim" }, "Nothing was allocated.") : servedParts(served),
+    fragmentation !== null && fragmentation.total.resident_bytes > 0 && fragmentationParts(fragmentation),
+  ]);
+}
+
+function hitRate(rate) {
+  if (rate >= 1) return "all";
+  return rate >= 0.9999 ? "99.99 %" : `${(rate * 100).toFixed(2)} %`;
+}
+
+function servedParts(served) {
+  const perSecond = (times) => (report.duration_s > 0 ? `, ${count(Math.round(times / report.duration_s))}/s` : "");
+  const ways = served.ways.map((way) => `${count(way.calls)} ${way.name}`).join(", ");
+  return [
+    el("h3", {}, "Hit and miss"),
+    terms([
+      ["hits", served.hit_rate === null ? null : `at least ${hitRate(served.hit_rate)} of ${counted(served.allocations, "allocation")}${perSecond(served.allocations)}: served from what the allocator held`],
+      ["misses", served.kernel_calls === 0 ? "none: the allocator took no memory of the kernel" : `${counted(served.kernel_calls, "call")} to the kernel (${ways})${perSecond(served.kernel_calls)} for ${bytes(served.kernel_bytes)}, ${bytes(served.returned_bytes)} given back`],
+    ]),
+    served.kernel_calls > 0 && served.windows_kernel_calls.length > 1 && missChart(served),
+    served.stacks.length > 0 && el("details", { open: true }, el("summary", {}, "Whose allocations went to the kernel"),
+      plainTable("Misses by stack", ["Allocated by", "#Calls", "#Bytes"], served.stacks.map((one) => [one.subject, count(one.calls), bytes(one.bytes)]))),
+  ];
+}
+
+/** Calls to the kernel, a bar a window. */
+function missChart(served) {
+  const width = 560;
+  const height = 56;
+  const calls = served.windows_kernel_calls;
+  const most = Math.max(1, ...calls);
+  const last = report.windows_s.at(-1) || 1;
+  const bars = calls.map((times, i) => {
+    const begin = i === 0 ? 0 : report.windows_s[i - 1];
+    const tall = (times / most) * (height - 4);
+    const x = (begin / last) * width;
+    const rate = served.windows_allocations[i] > 0 ? `, hits ${hitRate(1 - Math.min(1, times / served.windows_allocations[i]))}` : "";
+    return svg("rect", { x: x.toFixed(1), y: (height - 1 - tall).toFixed(1), width: Math.max(1, ((report.windows_s[i] - begin) / last) * width - 1).toFixed(1), height: tall.toFixed(1) },
+      svg("title", {}, `${span(begin)} to ${span(report.windows_s[i])}: ${counted(times, "call")}${rate}`));
+  });
+  return el("figure", { class: "small-chart" },
+    svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Calls to the kernel over the capture" },
+      svg("line", { class: "axis", x1: 0, x2: width, y1: height - 1, y2: height - 1 }), svg("g", { class: "bar" }, bars)),
+    el("figcaption", {}, `calls to the kernel over ${span(last)}; most in a window ${count(most)}`));
+}
+
+function fragmentationParts(fragmentation) {
+  const { total, mappings } = fragmentation;
+  const share = (part) => `${bytes(part)}, ${percent(part, total.resident_bytes)}`;
+  const columns = (pages) => [bytes(pages.resident_bytes), bytes(pages.live_bytes), bytes(pages.empty_bytes), bytes(pages.sparse_bytes)];
+  const name = (area) => `${area.start.toString(16)}-${area.end.toString(16)} ${area.name}`;
+  return [
+    el("h3", {}, "Fragmentation"),
+    terms([
+      ["resident", bytes(total.resident_bytes)],
+      ["outstanding", share(total.live_bytes)],
+      ["empty pages", `${share(total.empty_bytes)}: ${fragmentation.from_start ? "no block is on them, the allocator keeps them" : "no block that was allocated since the attach is on them: older ones, or none"}`],
+      ["sparse pages", `${share(total.sparse_bytes)}: less than a quarter of each is outstanding, ${bytes(total.sparse_live_bytes)} in all`],
+    ]),
+    fragmentation.pinned_by.length > 0 && plainTable("Blocks that keep sparse pages", ["Sparse pages kept by", "#Pages", "#Outstanding on them", "#Kept from being given back"],
+      fragmentation.pinned_by.map((one) => [one.subject, count(one.pages), bytes(one.live_bytes), bytes(one.pinned_bytes)])),
+    el("details", {}, el("summary", {}, counted(mappings.length, "mapping")),
+      plainTable("Mappings", ["Mapping", "#Resident", "#Outstanding", "#Empty pages", "#Sparse pages"], mappings.map((area) => [el("code", {}, name(area)), ...columns(area.pages)]))),
+  ];
+}
