@@ -27,6 +27,7 @@ pub type Argument = u8;
 /// | 16..20 | argument that holds the old block, plus 1; 0 when there is none |
 /// | 20..24 | argument that points to where the new block is stored, plus 1; 0 when the block is the return value |
 /// | 24 | leaf: the function never enters another probed function, so that its return may be skipped |
+/// | 25 | in place: the block stays where it is, and the return value is the size that it has then |
 /// | 32..48 | index of the function in the attach plan |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(transparent)]
@@ -68,6 +69,13 @@ impl Cookie {
         Cookie(self.0 | 1 << 24)
     }
 
+    /// Says that the function resizes a block where it is, and returns the size that the block has then: no smaller than what was
+    /// asked for when it could be done.
+    #[must_use]
+    pub const fn in_place(self) -> Self {
+        Cookie(self.0 | 1 << 25)
+    }
+
     const fn with(self, shift: u32, argument: Argument) -> Self {
         Cookie(self.0 | (argument as u64 + 1) << shift)
     }
@@ -100,6 +108,11 @@ impl Cookie {
     /// Whether the return of an uninteresting call may be skipped.
     pub const fn is_leaf(self) -> bool {
         self.0 & 1 << 24 != 0
+    }
+
+    /// Whether the return value is a size and no address.
+    pub const fn is_in_place(self) -> bool {
+        self.0 & 1 << 25 != 0
     }
 
     /// Index of the function in the attach plan.
@@ -148,6 +161,7 @@ mod tests {
         assert_eq!(c.kind(), FunctionKind::Resize as u8);
         assert_eq!((c.block_argument(), c.size_argument(), c.factor_argument()), (1, 3, 2));
         assert_eq!((c.out_argument(), c.is_leaf(), c.function()), (0, true, 513));
+        assert_eq!((c.is_in_place(), c.in_place().is_in_place()), (false, true));
         assert_eq!(Cookie::new(FunctionKind::Alloc, 0).out(0).out_argument(), 1);
     }
 }

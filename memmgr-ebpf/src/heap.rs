@@ -21,7 +21,7 @@ use memmgr_common::{
 };
 
 use crate::{
-    arch::{RETURN_POPS, Registers},
+    arch::{RETURN_POPS, Registers, UnwindStart},
     count,
     emit::{self, BlockEvent},
     limit,
@@ -43,6 +43,15 @@ enum Return {
     Skip = 1,
 }
 
+/// Where the end of a call is seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    /// Back in the caller.
+    Returned,
+    /// At the `ret` instruction, with the return address on top of the stack.
+    Returning,
+}
+
 /// Entry and return in one program (6.13 and later).
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "uprobe")]
@@ -56,7 +65,7 @@ pub fn heap_session(ctx: *mut c_void) -> u32 {
     if probed == registers.ip() {
         on_entry(registers, cookie(ctx)) as u32
     } else {
-        on_return(registers, cookie(ctx));
+        on_return(registers, cookie(ctx), Moment::Returned);
         0
     }
 }
@@ -75,7 +84,17 @@ pub fn heap_entry(ctx: *mut c_void) -> u32 {
 #[unsafe(link_section = "uprobe")]
 pub fn heap_return(ctx: *mut c_void) -> u32 {
     // SAFETY: as above.
-    on_return(unsafe { Registers::new(ctx.cast::<pt_regs>()) }, cookie(ctx));
+    on_return(unsafe { Registers::new(ctx.cast::<pt_regs>()) }, cookie(ctx), Moment::Returned);
+    0
+}
+
+/// At the `ret` instructions of a function that may throw: an exception finds no way through a return probe, which puts
+/// another address in place of the caller's.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "uprobe")]
+pub fn heap_exit(ctx: *mut c_void) -> u32 {
+    // SAFETY: as above.
+    on_return(unsafe { Registers::new(ctx.cast::<pt_regs>()) }, cookie(ctx), Moment::Returning);
     0
 }
 
@@ -199,15 +218,20 @@ fn requested(registers: Registers, cookie: Cookie) -> u64 {
 }
 
 #[inline(always)]
-fn on_return(registers: Registers, cookie: Cookie) {
+fn on_return(registers: Registers, cookie: Cookie, moment: Moment) {
     let Some(current) = Current::target() else { return };
     current.count.add(Counter::Seen);
     let Some(thread) = current.thread() else { return };
     // SAFETY: as in `free`.
     let thread = unsafe { &mut *thread };
+    let mut caller = registers.unwind_start();
+    if moment == Moment::Returning {
+        caller.ip = thread.return_address;
+        caller.sp = caller.sp.wrapping_add(RETURN_POPS);
+    }
     let ours = thread.in_call == 1
         && thread.cookie == cookie.0
-        && thread.sp.wrapping_add(RETURN_POPS) == registers.sp();
+        && thread.sp.wrapping_add(RETURN_POPS) == caller.sp;
     if !ours {
         current.count.add(Counter::FilteredReturn);
         return;
@@ -217,12 +241,12 @@ fn on_return(registers: Registers, cookie: Cookie) {
         current.count.add(Counter::FilteredReturn);
         return;
     }
-    match given_out(registers, cookie, thread.block) {
+    match given_out(registers, cookie, thread) {
         Ok(address) if thread.call_flags & call_flags::OLD_ASIDE != 0 => {
-            resized(&current, thread, registers, address);
+            resized(&current, thread, caller, address);
         }
         Ok(0) => current.count.add(Counter::FilteredFailed),
-        Ok(address) => allocated(&current, thread, registers, address),
+        Ok(address) => allocated(&current, thread, caller, address),
         Err(Unreadable) => current.count.add(Counter::LostUnreadable),
     }
 }
@@ -231,8 +255,11 @@ struct Unreadable;
 
 /// The new block, or 0 when the call failed.
 #[inline(always)]
-fn given_out(registers: Registers, cookie: Cookie, stored_at: u64) -> Result<u64, Unreadable> {
+fn given_out(registers: Registers, cookie: Cookie, thread: &Thread) -> Result<u64, Unreadable> {
     let result = registers.result();
+    if cookie.is_in_place() {
+        return Ok(if result >= thread.size { thread.block } else { 0 });
+    }
     if cookie.out_argument() == 0 {
         return Ok(result);
     }
@@ -241,11 +268,11 @@ fn given_out(registers: Registers, cookie: Cookie, stored_at: u64) -> Result<u64
         return Ok(0);
     }
     // SAFETY: the helper checks the address and fails where it is not readable.
-    unsafe { bpf_probe_read_user(stored_at as *const u64) }.map_err(|_| Unreadable)
+    unsafe { bpf_probe_read_user(thread.block as *const u64) }.map_err(|_| Unreadable)
 }
 
 #[inline(always)]
-fn allocated(current: &Current, thread: &mut Thread, registers: Registers, address: u64) {
+fn allocated(current: &Current, thread: &mut Thread, caller: UnwindStart, address: u64) {
     if !is_exact(current) && !remember(current, address) {
         current.count.add(Counter::LostSampledMap);
         return;
@@ -256,7 +283,7 @@ fn allocated(current: &Current, thread: &mut Thread, registers: Registers, addre
         address,
         size: thread.size,
         interval: thread.interval,
-        start: registers.unwind_start(),
+        start: caller,
     };
     if !emit::block(current, thread, &event, Counter::LostAllocRing) && !is_exact(current) {
         // Not reported: its free must not be reported either.
@@ -265,7 +292,7 @@ fn allocated(current: &Current, thread: &mut Thread, registers: Registers, addre
 }
 
 #[inline(always)]
-fn resized(current: &Current, thread: &mut Thread, registers: Registers, address: u64) {
+fn resized(current: &Current, thread: &mut Thread, caller: UnwindStart, address: u64) {
     // realloc(p, 0) frees p and may return NULL; any other NULL leaves p as it was.
     let failed = address == 0 && thread.size != 0;
     let track_new = thread.call_flags & call_flags::SAMPLED != 0 && address != 0;
@@ -281,7 +308,7 @@ fn resized(current: &Current, thread: &mut Thread, registers: Registers, address
         address,
         size: thread.size,
         interval: thread.interval,
-        start: registers.unwind_start(),
+        start: caller,
     };
     let sent = if track_new {
         emit::block(current, thread, &event, Counter::LostAllocRing)

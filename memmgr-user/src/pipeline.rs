@@ -17,7 +17,7 @@ use std::{
 };
 
 use humantime::format_rfc3339_seconds;
-use memmgr_common::{Settings, StackKind};
+use memmgr_common::{MappingWay, Settings, StackKind};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     io::unix::AsyncFd,
@@ -28,7 +28,7 @@ use tokio::{
 use crate::{
     allocator::open_mapped,
     bpf::{Books, KernelError},
-    capture::{CapturePlan, Session, Target, facts::Facts, urgent::Urgent},
+    capture::{CapturePlan, Session, Target, facts::Facts, late::Latecomers, urgent::Urgent},
     collect::{Caps, Collector, Course},
     govern::{Governor, Step},
     recording::{Feed, Recorder, Room},
@@ -87,6 +87,8 @@ pub struct Pulse {
     pub overhead_percent: Option<f64>,
     /// What was done so far to keep the budget.
     pub steps: Vec<String>,
+    /// What was found out since the attach.
+    pub news: Vec<String>,
 }
 
 /// Everything a capture gathered; nothing is attached any more.
@@ -166,8 +168,7 @@ pub async fn run(
         };
         match wake {
             Wake::Drain => {
-                let (bytes, course) =
-                    drain(roots, plan, &mut session, &mut collector, pace.batch());
+                let (bytes, course) = drain(roots, &mut session, &mut collector, pace.batch());
                 pace.drained(bytes);
                 drain_at = TokioInstant::now() + pace.delay(steering.is_open());
                 if course == Course::Exec {
@@ -178,7 +179,7 @@ pub async fn run(
                 let held = collector.blocks.len();
                 let mut course = Course::On;
                 steering.look(&mut session, held, |session| {
-                    course = drain(roots, plan, session, &mut collector, usize::MAX).1;
+                    course = drain(roots, session, &mut collector, usize::MAX).1;
                     let opening = now();
                     collector.resume(opening);
                     opening
@@ -193,6 +194,11 @@ pub async fn run(
                 }
             }
             Wake::Interval => {
+                // In the C library nobody sees what the dynamic linker maps.
+                if session.kernel.mapping_way() != MappingWay::Kernel && session.late.is_due() {
+                    let Session { target, late, .. } = &mut session;
+                    read_code(roots, target, late, &mut collector);
+                }
                 let books = session.kernel.books()?;
                 // A disk that is behind makes intervals longer; events never wait for it.
                 match recorder.room() {
@@ -212,7 +218,11 @@ pub async fn run(
                         };
                         let observed = observer.observe(roots, &session, &standing);
                         steering.memory(span.1, observed.private_bytes());
-                        pulse.send_replace(observed.pulse(&collector, &books, &steering.governor));
+                        let news = session.late.news().to_vec();
+                        pulse.send_replace(Pulse {
+                            news,
+                            ..observed.pulse(&collector, &books, &steering.governor)
+                        });
                         let seeing = steering.interval(span.1);
                         permit.send(observed.entry(&mut feed, &mut collector, span.1, seeing));
                     }
@@ -221,6 +231,12 @@ pub async fn run(
                 }
             }
             Wake::End(ended) => break ended,
+        }
+        if session.take_in_late(roots, plan.pid, now().seconds_since(began)) {
+            steering.more_functions(&session);
+        }
+        if session.late.news().len() > pulse.borrow().news.len() {
+            pulse.send_modify(|pulse| pulse.news = session.late.news().to_vec());
         }
     };
 
@@ -234,7 +250,7 @@ pub async fn run(
     session.kernel.detach();
     drop(urgent);
     let detach_s = detaching.elapsed().as_secs_f64();
-    while drain(roots, plan, &mut session, &mut collector, usize::MAX).0 > 0 {}
+    while drain(roots, &mut session, &mut collector, usize::MAX).0 > 0 {}
     residence::look(roots, &session.target.dir, &mut collector, plan.interval, end);
     let mut books = session.kernel.books()?;
     books.missed = missed;
@@ -272,7 +288,6 @@ pub async fn run(
 /// taken in as soon as a stack leads into it.
 fn drain(
     roots: &Roots,
-    plan: &CapturePlan,
     session: &mut Session,
     collector: &mut Collector,
     most: usize,
@@ -288,16 +303,22 @@ fn drain(
             course = Course::On;
         }
         if collector.is_stale() {
-            let mappings = read_mappings(&session.target.dir).unwrap_or_default();
-            let open = |file: &_| open_mapped(&roots.proc, plan.pid, file);
-            let changed = collector.modules.update(&mappings, open);
-            collector.learn(&changed);
+            read_code(roots, &session.target, &mut session.late, collector);
         }
         if course == Course::Exec || bytes >= most {
             return (bytes, course);
         }
     }
     (bytes, Course::On)
+}
+
+/// Takes in the code that is mapped now.
+fn read_code(roots: &Roots, target: &Target, late: &mut Latecomers, collector: &mut Collector) {
+    let mappings = read_mappings(&target.dir).unwrap_or_default();
+    let open = |file: &_| open_mapped(&roots.proc, target.identity.pid, file);
+    let changed = collector.modules.update(&mappings, open);
+    collector.learn(&changed);
+    late.look(&mappings);
 }
 
 /// Steps for the screen.

@@ -38,17 +38,17 @@ async fn show(mut pulses: watch::Receiver<Pulse>, length: Option<Duration>) {
     bar.set_style(
         ProgressStyle::with_template("{spinner} {wide_msg}").expect("a literal template"),
     );
-    let (mut before, mut said) = (Pulse::default(), 0);
+    let (mut before, mut said) = (Pulse::default(), (0, 0));
     loop {
         let gone = tokio::time::timeout(REFRESH, pulses.changed())
             .await
             .is_ok_and(|changed| changed.is_err());
         let pulse = pulses.borrow_and_update().clone();
         // Each once, above the line, and where there is no terminal too.
-        for step in pulse.steps.iter().skip(said) {
-            bar.suspend(|| crate::say!("memmgr: {step}"));
+        for line in pulse.steps.iter().skip(said.0).chain(pulse.news.iter().skip(said.1)) {
+            bar.suspend(|| crate::say!("memmgr: {line}"));
         }
-        said = pulse.steps.len();
+        said = (pulse.steps.len(), pulse.news.len());
         if gone {
             break;
         }

@@ -89,6 +89,18 @@ impl Capture {
         Err(Box::new(capture.wait()))
     }
 
+    /// Reads lines of stderr up to one that has this in it; false when memmgr ended without it.
+    pub fn says(&mut self, part: &str) -> bool {
+        while let Some(line) = self.errors.next() {
+            let found = line.contains(part);
+            self.said.push(line);
+            if found {
+                return true;
+            }
+        }
+        false
+    }
+
     /// The process id of memmgr.
     pub fn pid(&self) -> u32 {
         self.child.id()

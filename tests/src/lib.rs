@@ -16,6 +16,7 @@ pub mod leaks;
 pub mod lines;
 pub mod optimizing;
 pub mod program;
+pub mod rust_crate;
 pub mod servers;
 pub mod serving;
 pub mod swap;

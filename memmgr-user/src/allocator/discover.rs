@@ -2,19 +2,21 @@
 
 use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 
 use memmgr_common::FunctionKind;
 
-use super::elf::{Elf, ElfError, Symbol};
+use super::elf::{Elf, ElfError};
 use super::function;
 use super::mapped::MappedFile;
 use super::overrides::{AllocatorOption, ProbeOption};
 use super::plan::{
-    AttachPlan, NotCovered, PlanError, PlannedAllocator, PlannedFunction, Stamp, shown,
+    AttachPlan, FileKey, NotCovered, PlanError, PlannedAllocator, PlannedFunction, Stamp, shown,
 };
+use super::reach::Reach;
 use super::site::KernelFacts;
 use super::survey::Survey;
-use super::table::{FAMILIES, Family, FamilyMarks};
+use super::table::{FAMILIES, Family, FamilyMarks, TEXTS};
 
 /// What is asked for besides what the mappings show.
 #[derive(Clone, Debug)]
@@ -25,6 +27,29 @@ pub struct Request {
     pub allocators: Vec<AllocatorOption>,
     /// `--probe`, as often as it was given.
     pub probes: Vec<ProbeOption>,
+    /// Where debug files are, by build id.
+    pub debug_directories: Vec<PathBuf>,
+}
+
+impl Request {
+    /// Nothing but what the mappings show.
+    pub fn of(kernel: KernelFacts) -> Self {
+        Request {
+            kernel,
+            allocators: Vec::new(),
+            probes: Vec::new(),
+            debug_directories: Vec::new(),
+        }
+    }
+}
+
+/// Where a system keeps the debug files of its programs.
+pub const DEBUG_DIRECTORY: &str = "/usr/lib/debug";
+
+/// Where below it that of a build id is.
+fn debug_name(build_id: &str) -> Option<String> {
+    let (directory, rest) = build_id.split_at_checked(2).filter(|(_, rest)| !rest.is_empty())?;
+    Some(format!(".build-id/{directory}/{rest}.debug"))
 }
 
 /// Plans the probes for a process with these files mapped.
@@ -49,7 +74,28 @@ pub fn plan(
         planner.add_probe(files, option)?;
     }
     planner.explain_emptiness(files);
-    planner.finish()
+    planner.finish(0)
+}
+
+/// Plans the probes for files that were mapped later, as [`plan`] does, but for those that are `probed` already. The first function
+/// has the number `index`.
+pub fn plan_more(
+    files: &[MappedFile],
+    open: impl FnMut(&MappedFile) -> io::Result<File>,
+    request: &Request,
+    probed: &[FileKey],
+    index: u16,
+) -> Result<AttachPlan, PlanError> {
+    let mut planner = Planner { open, request, plan: AttachPlan::default(), seen: Vec::new() };
+    for file in files {
+        planner.add_file(file)?;
+    }
+    let is_new = |allocator: &PlannedAllocator| {
+        let key = allocator.key();
+        probed.iter().all(|known| !known.is_same(&key))
+    };
+    planner.plan.allocators.retain(is_new);
+    planner.finish(index)
 }
 
 struct Planner<'a, O> {
@@ -75,9 +121,15 @@ impl<O: FnMut(&MappedFile) -> io::Result<File>> Planner<'_, O> {
             .filter(|o| o.path == file.path)
             .map(|o| o.prefix.as_str())
             .collect();
-        let survey = self
-            .open_elf(file)
-            .and_then(|(elf, stamp)| Ok((Survey::new(&elf, &wanted)?, elf, stamp)));
+        let survey = self.open_elf(file).and_then(|(elf, stamp)| {
+            let found = Survey::new(&elf, None, &wanted)?;
+            let debug = if found.is_empty() { self.debug_file(&elf) } else { None };
+            let found = match debug {
+                Some(debug) => Survey::new(&elf, Some(&debug), &wanted)?,
+                None => found,
+            };
+            Ok((found, elf, stamp))
+        });
         let (survey, elf, stamp) = match survey {
             Ok(found) => found,
             Err(cause) if !wanted.is_empty() => {
@@ -110,8 +162,13 @@ impl<O: FnMut(&MappedFile) -> io::Result<File>> Planner<'_, O> {
         if survey.dynamic_linker {
             return Ok(());
         }
+        // What has names has those of its allocator too, if it has one.
+        if survey.is_empty() && file.main && !elf.has_symbols() {
+            self.explain_nameless(file, &elf);
+        }
         let family = survey.family(file);
-        let functions = match self.plan_functions(file, &elf, &survey) {
+        let reach = Reach { elf: &elf, survey: &survey };
+        let functions = match self.plan_functions(file, &reach, family) {
             Ok(functions) => functions,
             Err(why) => {
                 self.not_covered(
@@ -122,7 +179,7 @@ impl<O: FnMut(&MappedFile) -> io::Result<File>> Planner<'_, O> {
             }
         };
         if let Some(marks) = FAMILIES.iter().find(|marks| marks.family == family) {
-            self.explain_unprobed(file, &elf, &survey, marks, &functions);
+            self.explain_unprobed(file, &reach, marks, &functions);
         }
         if !functions.is_empty() {
             let build_id = elf.build_id().map(str::to_owned);
@@ -140,6 +197,15 @@ impl<O: FnMut(&MappedFile) -> io::Result<File>> Planner<'_, O> {
         Ok(())
     }
 
+    /// The names of a file that has none of its own, by its build id.
+    fn debug_file(&self, elf: &Elf) -> Option<Elf> {
+        let build_id = elf.build_id().filter(|_| !elf.has_symbols())?;
+        let name = debug_name(build_id)?;
+        let mut places = self.request.debug_directories.iter().map(|place| place.join(&name));
+        let debug = places.find_map(|place| Elf::open(File::open(place).ok()?).ok())?;
+        debug.build_id().is_none_or(|own| own == build_id).then_some(debug)
+    }
+
     fn open_elf(&mut self, file: &MappedFile) -> Result<(Elf, Stamp), ElfError> {
         let opened = (self.open)(file)?;
         let stamp = Stamp::from(&opened.metadata()?);
@@ -151,15 +217,32 @@ impl<O: FnMut(&MappedFile) -> io::Result<File>> Planner<'_, O> {
     fn plan_functions(
         &mut self,
         file: &MappedFile,
-        elf: &Elf,
-        survey: &Survey,
+        reach: &Reach<'_>,
+        family: Family,
     ) -> Result<Vec<PlannedFunction>, String> {
+        let groups = reach.survey.functions(family);
+        let of_kind = |wanted: fn(FunctionKind) -> bool| -> Vec<u64> {
+            groups.iter().filter(|g| wanted(g.role.kind())).map(|g| g.address).collect()
+        };
+        let frees = of_kind(|kind| kind == FunctionKind::Free);
+        let others = of_kind(|kind| kind != FunctionKind::Free);
         let mut planned: Vec<PlannedFunction> = Vec::new();
         let mut left_out = Vec::new();
-        for group in survey.functions() {
-            match function::by_name(file, elf, &group, self.request.kernel) {
+        for group in &groups {
+            // A free is told at its entry: one that ends in another would be told twice. Where a function that throws ends in
+            // another, that one is the cheaper to see.
+            if group.role.kind() == FunctionKind::Free && reach.hands_on(group, &frees)
+                || group.role.throws() && reach.hands_on(group, &others)
+            {
+                continue;
+            }
+            match function::by_name(file, reach.elf, group, self.request.kernel) {
                 Ok(function) if planned.iter().any(|other| other.probe == function.probe) => {}
-                Ok(function) => planned.push(function),
+                Ok(function) => {
+                    let enters = |at: &u64| *at != group.address && others.contains(at);
+                    let alone = !group.extended && !reach.entered(group).iter().any(enters);
+                    planned.push(PlannedFunction { alone, ..function });
+                }
                 Err(why) if group.role.kind() == FunctionKind::Alloc => {
                     left_out.push(NotCovered {
                         what: format!("{} in {}", group.names(), shown(&file.path)),
@@ -176,15 +259,19 @@ impl<O: FnMut(&MappedFile) -> io::Result<File>> Planner<'_, O> {
     fn explain_unprobed(
         &mut self,
         file: &MappedFile,
-        elf: &Elf,
-        survey: &Survey,
+        reach: &Reach<'_>,
         marks: &FamilyMarks,
         functions: &[PlannedFunction],
     ) {
-        let is_probed = |symbol: &Symbol| {
-            elf.place(symbol.address).is_ok_and(|at| functions.iter().any(|f| f.function == at))
+        let probed: Vec<u64> =
+            functions.iter().filter_map(|f| reach.elf.address(f.function)).collect();
+        let is_open = |name: &&str| {
+            reach.survey.symbols.iter().any(|symbol| {
+                symbol.name == *name
+                    && !probed.contains(&symbol.address)
+                    && !reach.ends_in(symbol, &probed)
+            })
         };
-        let is_open = |name: &&str| survey.symbols.iter().any(|s| s.name == *name && !is_probed(s));
         let open: Vec<&str> = marks.unprobed.iter().copied().filter(is_open).collect();
         if !open.is_empty() {
             let names = open.join(", ").replace("_Znwm", "operator new and delete");
@@ -193,6 +280,24 @@ impl<O: FnMut(&MappedFile) -> io::Result<File>> Planner<'_, O> {
                 "blocks that are got and given back there are not seen".into(),
             );
         }
+    }
+
+    /// Says that a program has an allocator inside whose functions nobody can find.
+    fn explain_nameless(&mut self, file: &MappedFile, elf: &Elf) {
+        let Some(text) = elf.holds(&TEXTS.map(|(text, _)| text)) else { return };
+        let family = TEXTS.iter().find(|(own, _)| *own == text).map_or("an", |(_, f)| f.name());
+        let path = shown(&file.path);
+        let debug_file = elf.build_id().and_then(debug_name).map_or_else(String::new, |name| {
+            format!("put its debug file at {DEBUG_DIRECTORY}/{name}, or ")
+        });
+        self.not_covered(
+            path,
+            format!(
+                "it seems to hold {family}'s malloc (it has the text `{text}`), whose functions have no names any more: what it gives \
+                 out is seen only as far as it maps memory. To see its blocks {debug_file}give the functions' offsets in the \
+                 file: --probe malloc@0x… --probe free@0x…"
+            ),
+        );
     }
 
     /// Adds a place that a person gave, once it is verified.
@@ -249,13 +354,13 @@ impl<O: FnMut(&MappedFile) -> io::Result<File>> Planner<'_, O> {
         );
     }
 
-    fn finish(mut self) -> Result<AttachPlan, PlanError> {
-        let mut index = 0_u16;
+    /// Gives every function its number, the first of them `index`.
+    fn finish(mut self, mut index: u16) -> Result<AttachPlan, PlanError> {
         for kind in [FunctionKind::Free, FunctionKind::Resize, FunctionKind::Alloc] {
             for allocator in &mut self.plan.allocators {
                 let of_this_kind = allocator.functions.iter_mut().filter(|f| f.role.kind() == kind);
                 for function in of_this_kind {
-                    let leaf = allocator.family.has_leaf(function.role);
+                    let leaf = function.alone && allocator.family.has_leaf(function.role);
                     function.cookie = function.role.cookie(index, leaf);
                     index = index.checked_add(1).ok_or(PlanError::TooMany)?;
                 }

@@ -7,7 +7,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use object::elf::{self, FileHeader64, ProgramHeader64, SectionHeader64, Sym64};
+use memchr::memmem;
+use object::elf::{self, FileHeader64, ProgramHeader64, Rela64, SectionHeader64, Sym64};
 use object::pod;
 use object::read::StringTable;
 use object::read::elf::{FileHeader, NoteIterator};
@@ -229,6 +230,38 @@ impl Elf {
     /// Whether the Go tool chain linked the file.
     pub fn is_go(&self) -> bool {
         self.go
+    }
+
+    /// Whether the file has the names of its own functions, not only of those that other files are linked by.
+    pub fn has_symbols(&self) -> bool {
+        self.sections.iter().any(|section| section.kind == elf::SHT_SYMTAB)
+    }
+
+    /// The first of these texts that stands among the file's constants.
+    pub fn holds<'a>(&self, texts: &[&'a str]) -> Option<&'a str> {
+        let section = self.section(b".rodata")?;
+        let piece = self.piece(section.offset, section.size).ok()?;
+        texts.iter().copied().find(|text| memmem::find(piece.bytes(), text.as_bytes()).is_some())
+    }
+
+    /// The name of the function that the dynamic linker puts into the pointer at this address.
+    pub fn linked(&self, slot: u64) -> Option<String> {
+        for section in self.sections.iter().filter(|section| section.kind == elf::SHT_RELA) {
+            let table = self.piece(section.offset, section.size).ok()?;
+            let mut rows = table.records::<Rela64<LittleEndian>>().iter();
+            let Some(row) = rows.find(|row| row.r_offset.get(LE) == slot) else { continue };
+            let index = u64::from(row.r_sym(LE, false));
+            let symbols = self.sections.get(section.link)?;
+            let size = size_of::<Sym64<LittleEndian>>() as u64;
+            let at = symbols.offset.checked_add(index.checked_mul(size)?)?;
+            let symbol = self.piece(at, size).ok()?;
+            let name = symbol.records::<Sym64<LittleEndian>>().first()?.st_name.get(LE);
+            let names = self.sections.get(symbols.link)?;
+            let names = self.piece(names.offset, names.size).ok()?;
+            let names = StringTable::new(names.bytes(), 0, names.bytes().len() as u64);
+            return Some(String::from_utf8_lossy(names.get(name).ok()?).into_owned());
+        }
+        None
     }
 
     /// Gives back the file.

@@ -1,6 +1,7 @@
 //! From one function, found by name or given by a person, to its place in the plan.
 
 use super::elf::Elf;
+use super::exits::exits;
 use super::mapped::MappedFile;
 use super::overrides::ProbeOption;
 use super::plan::PlannedFunction;
@@ -20,7 +21,7 @@ pub(super) fn by_name(
     let code = elf.code(group.address, group.size).map_err(|error| error.to_string())?;
     let site =
         site::choose(&code, requirement(group.role, kernel)).map_err(|error| error.to_string())?;
-    planned(file, group.names(), group.role, start, site)
+    planned(file, elf, group.names(), group.role, (start, group.address, group.size), site)
 }
 
 /// Plans a place that a person gave: a function's start, or an instruction inside one that is as good.
@@ -43,7 +44,7 @@ pub(super) fn by_offset(
         site::verify(&code, address - start, requirement)
             .map_err(|error| format!("{error}; the function begins at {begin:#x}"))?
     };
-    planned(file, option.role.name().to_owned(), option.role, begin, site)
+    planned(file, elf, option.role.name().to_owned(), option.role, (begin, start, size), site)
 }
 
 fn requirement(role: Role, kernel: KernelFacts) -> Requirement {
@@ -78,16 +79,22 @@ fn function_around(elf: &Elf, address: u64) -> Result<(u64, u64), String> {
     })
 }
 
+/// `function` is where it begins in the file and in the file's own addresses, and its size.
 fn planned(
     file: &MappedFile,
+    elf: &Elf,
     symbol: String,
     role: Role,
-    function: FileOffset,
+    (function, address, size): (FileOffset, u64, u64),
     site: Site,
 ) -> Result<PlannedFunction, String> {
     let probe = FileOffset(function.0 + u64::from(site.offset));
     if !file.executes(probe) {
         return Err("the process has not mapped it as code".into());
+    }
+    let exits = if role.throws() { exits(elf, address, size)? } else { Vec::new() };
+    if !exits.iter().all(|exit| file.executes(*exit)) {
+        return Err("the process has not mapped all of it as code".into());
     }
     // The cookie gets its number when all functions are known.
     let cookie = role.cookie(0, false);
@@ -98,6 +105,8 @@ fn planned(
         probe,
         site,
         needs_return: role.needs_return(),
+        exits,
+        alone: false,
         cookie,
     })
 }

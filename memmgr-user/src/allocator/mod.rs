@@ -8,21 +8,24 @@
 
 pub mod discover;
 pub mod elf;
+mod exits;
+pub mod extended;
 pub mod frames;
 mod function;
 pub mod mapped;
 pub mod mapping_calls;
 pub mod overrides;
 pub mod plan;
+mod reach;
 pub mod site;
 mod survey;
 pub mod table;
 
-pub use discover::{Request, plan};
+pub use discover::{Request, plan, plan_more};
 pub use frames::Unwind;
 pub use mapped::{MappedFile, MappedRange, open_mapped};
 pub use mapping_calls::{LibraryCalls, mapping_calls};
 pub use overrides::{AllocatorOption, ProbeOption};
-pub use plan::{AttachPlan, NotCovered, PlanError, PlannedAllocator, PlannedFunction};
+pub use plan::{AttachPlan, FileKey, NotCovered, PlanError, PlannedAllocator, PlannedFunction};
 pub use site::{KernelFacts, Site};
 pub use table::{Family, Role};

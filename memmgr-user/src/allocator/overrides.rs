@@ -161,9 +161,10 @@ mod tests {
                 "write FUNC@OFFSET or FUNC@PATH:OFFSET, as in malloc@0x1234 or free@/usr/lib/libx.so:0x99610",
             ),
             (
-                "new@1",
-                "`new` is not one of free, cfree, free_sized, free_aligned_sized, realloc, reallocarray, malloc, calloc, \
-                 posix_memalign, aligned_alloc, memalign, valloc, pvalloc",
+                "throw@1",
+                "`throw` is not one of free, cfree, free_sized, free_aligned_sized, realloc, reallocarray, xallocx, heap_realloc, \
+                 heap_reallocn, malloc, calloc, posix_memalign, aligned_alloc, memalign, valloc, pvalloc, heap_malloc, \
+                 heap_calloc, new, new_n",
             ),
             ("malloc@", "`` is not an offset; write it as 0x1234 or in decimal digits"),
             ("malloc@0x", "`0x` is not an offset; write it as 0x1234 or in decimal digits"),

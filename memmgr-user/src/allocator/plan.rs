@@ -52,8 +52,13 @@ pub struct PlannedFunction {
     pub probe: FileOffset,
     /// The place and what it costs.
     pub site: Site,
-    /// Whether its return is probed too.
+    /// Whether the end of its calls is seen too.
     pub needs_return: bool,
+    /// Where it returns: for a function that may throw, whose return the kernel cannot follow. Nothing for any other.
+    pub exits: Vec<FileOffset>,
+    /// Whether it is known by a name that every allocator has, and enters no other function of the plan by itself: asked for by
+    /// [`Family::has_leaf`].
+    pub(super) alone: bool,
     /// What the program is told at each hit.
     pub cookie: Cookie,
 }
@@ -118,11 +123,35 @@ impl From<&Metadata> for Stamp {
     }
 }
 
+/// What tells a file from others, however it was found: on some file systems the device of a mapping is not that of the file.
+#[derive(Clone, Debug)]
+pub struct FileKey {
+    inode: Option<(u64, u64)>,
+    /// Path and build id.
+    name: Option<(PathBuf, String)>,
+}
+
+impl FileKey {
+    /// Whether both are the same file.
+    pub fn is_same(&self, other: &FileKey) -> bool {
+        self.inode.is_some() && self.inode == other.inode
+            || self.name.is_some() && self.name == other.name
+    }
+}
+
 impl PlannedAllocator {
     /// The path to attach by. It leads to the very file that was read, in whatever namespace it lives and even when it is deleted,
     /// for as long as this value lives and only in this process.
     pub fn attach_path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+
+    /// What tells the file from others.
+    pub fn key(&self) -> FileKey {
+        FileKey {
+            inode: self.file.metadata().ok().map(|meta| (meta.dev(), meta.ino())),
+            name: self.build_id.clone().map(|build_id| (self.path.clone(), build_id)),
+        }
     }
 
     /// Whether the file is still as it was when its functions were found. To be asked before every attach: the kernel does not

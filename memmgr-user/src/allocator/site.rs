@@ -16,6 +16,8 @@ use iced_x86::{
 
 use super::table::Arguments;
 
+pub mod branches;
+pub mod returns;
 pub mod system_call;
 
 /// What a probe must find at its place.

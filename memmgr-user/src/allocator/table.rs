@@ -1,7 +1,7 @@
 //! The functions of the allocator families, as data: names, what they do, and where their arguments are.
 //!
-//! One more function is one more row of [`SYMBOLS`]; one more shape of arguments is one more [`Role`]. C++'s `operator new` and
-//! `delete` are no rows: they throw, and a return probe under a throw ends the program.
+//! One more function is one more row of [`SYMBOLS`], or of [`EXTENDED`](super::extended::EXTENDED) when only one allocator has it; one
+//! more shape of arguments is one more [`Role`].
 
 use memmgr_common::cookie::{Argument, Cookie, FunctionKind};
 
@@ -34,17 +34,34 @@ pub enum Role {
     Valloc,
     /// `pvalloc(size)`
     Pvalloc,
+    /// `xallocx(block, size, extra, flags)`: resizes a block where it is
+    Xallocx,
+    /// `heap_malloc(heap, size)`
+    HeapMalloc,
+    /// `heap_calloc(heap, count, size)`
+    HeapCalloc,
+    /// `heap_realloc(heap, block, size)`
+    HeapRealloc,
+    /// `heap_reallocn(heap, block, count, size)`
+    HeapReallocn,
+    /// `operator new(size)`
+    New,
+    /// `new_n(count, size)`
+    NewN,
 }
 
 impl Role {
     /// Every role, frees first, then resizes, then allocations: the order of a plan.
-    pub const ALL: [Role; 13] = [
+    pub const ALL: [Role; 20] = [
         Role::Free,
         Role::Cfree,
         Role::FreeSized,
         Role::FreeAlignedSized,
         Role::Realloc,
         Role::Reallocarray,
+        Role::Xallocx,
+        Role::HeapRealloc,
+        Role::HeapReallocn,
         Role::Malloc,
         Role::Calloc,
         Role::PosixMemalign,
@@ -52,6 +69,10 @@ impl Role {
         Role::Memalign,
         Role::Valloc,
         Role::Pvalloc,
+        Role::HeapMalloc,
+        Role::HeapCalloc,
+        Role::New,
+        Role::NewN,
     ];
 
     /// The C function that the role is named after.
@@ -70,6 +91,13 @@ impl Role {
             Role::Memalign => "memalign",
             Role::Valloc => "valloc",
             Role::Pvalloc => "pvalloc",
+            Role::Xallocx => "xallocx",
+            Role::HeapMalloc => "heap_malloc",
+            Role::HeapCalloc => "heap_calloc",
+            Role::HeapRealloc => "heap_realloc",
+            Role::HeapReallocn => "heap_reallocn",
+            Role::New => "new",
+            Role::NewN => "new_n",
         }
     }
 
@@ -84,7 +112,11 @@ impl Role {
             Role::Free | Role::Cfree | Role::FreeSized | Role::FreeAlignedSized => {
                 FunctionKind::Free
             }
-            Role::Realloc | Role::Reallocarray => FunctionKind::Resize,
+            Role::Realloc
+            | Role::Reallocarray
+            | Role::Xallocx
+            | Role::HeapRealloc
+            | Role::HeapReallocn => FunctionKind::Resize,
             _ => FunctionKind::Alloc,
         }
     }
@@ -99,10 +131,15 @@ impl Role {
             Role::Free | Role::Cfree | Role::FreeSized | Role::FreeAlignedSized => cookie.block(0),
             Role::Realloc => cookie.block(0).size(1),
             Role::Reallocarray => cookie.block(0).factor(1).size(2),
-            Role::Malloc | Role::Valloc | Role::Pvalloc => cookie.size(0),
-            Role::Calloc => cookie.factor(0).size(1),
+            Role::Malloc | Role::Valloc | Role::Pvalloc | Role::New => cookie.size(0),
+            Role::Calloc | Role::NewN => cookie.factor(0).size(1),
             Role::PosixMemalign => cookie.out(0).size(2),
-            Role::AlignedAlloc | Role::Memalign => cookie.size(1),
+            Role::AlignedAlloc | Role::Memalign | Role::HeapMalloc => cookie.size(1),
+            // What it may get on top of the size is not asked for.
+            Role::Xallocx => cookie.block(0).size(1).in_place(),
+            Role::HeapCalloc => cookie.factor(1).size(2),
+            Role::HeapRealloc => cookie.block(1).size(2),
+            Role::HeapReallocn => cookie.block(1).factor(2).size(3),
         };
         if leaf { cookie.leaf() } else { cookie }
     }
@@ -119,6 +156,11 @@ impl Role {
         .into_iter()
         .filter_map(|position| position.checked_sub(1))
         .collect()
+    }
+
+    /// Whether it may throw: a return probe under a throw ends the program, so that its end is seen at its own instructions.
+    pub const fn throws(self) -> bool {
+        matches!(self, Role::New | Role::NewN)
     }
 
     /// Whether the return is of interest: only a free is complete at its entry.
@@ -145,7 +187,7 @@ impl FromIterator<Argument> for Arguments {
 }
 
 /// Function names without a prefix, and what they are. jemalloc's own functions are shaped as the standard's; their flags come last.
-pub const SYMBOLS: [(&str, Role); 17] = [
+pub const SYMBOLS: [(&str, Role); 18] = [
     ("free", Role::Free),
     ("cfree", Role::Cfree),
     ("free_sized", Role::FreeSized),
@@ -155,6 +197,7 @@ pub const SYMBOLS: [(&str, Role); 17] = [
     ("realloc", Role::Realloc),
     ("reallocarray", Role::Reallocarray),
     ("rallocx", Role::Realloc),
+    ("xallocx", Role::Xallocx),
     ("malloc", Role::Malloc),
     ("mallocx", Role::Malloc),
     ("calloc", Role::Calloc),
@@ -165,8 +208,15 @@ pub const SYMBOLS: [(&str, Role); 17] = [
     ("pvalloc", Role::Pvalloc),
 ];
 
-/// Prefixes that allocators are commonly built with: none, jemalloc's, that of Rust's jemalloc crates, gperftools'.
-pub const PREFIXES: [&str; 4] = ["", "je_", "_rjem_", "tc_"];
+/// Prefixes that allocators are commonly built with: none, jemalloc's, that of Rust's jemalloc crates, gperftools', mimalloc's.
+pub const PREFIXES: [&str; 5] = ["", "je_", "_rjem_", "tc_", "mi_"];
+
+/// Texts among a program's constants that tell an allocator whose functions have no names any more: what its messages begin with.
+pub const TEXTS: [(&str, Family); 3] = [
+    ("<jemalloc>", Family::Jemalloc),
+    ("mimalloc: ", Family::Mimalloc),
+    ("tcmalloc: large alloc", Family::Tcmalloc),
+];
 
 /// Whose allocator a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -211,6 +261,13 @@ impl Family {
     }
 }
 
+impl Family {
+    /// Whether it brings C++'s operators along, which do not go by its `malloc` and `free`.
+    pub const fn has_operators(self) -> bool {
+        matches!(self, Family::Jemalloc | Family::Tcmalloc | Family::Mimalloc)
+    }
+}
+
 /// How a family is recognised, and what of it is not probed.
 pub struct FamilyMarks {
     /// The family.
@@ -227,21 +284,34 @@ pub struct FamilyMarks {
 pub const FAMILIES: [FamilyMarks; 5] = [
     FamilyMarks {
         family: Family::Jemalloc,
-        symbols: &["mallctl", "je_mallctl", "_rjem_mallctl"],
+        symbols: &["mallctl", "je_mallctl", "_rjem_mallctl", "_rjem_mallocx", "_rjem_sdallocx"],
         file_names: &["libjemalloc"],
-        unprobed: &["_Znwm", "xallocx", "je_xallocx", "_rjem_xallocx"],
+        unprobed: &["_Znwm"],
     },
     FamilyMarks {
         family: Family::Tcmalloc,
         symbols: &["tc_malloc", "TCMallocInternalMalloc"],
         file_names: &["libtcmalloc"],
-        unprobed: &["_Znwm", "tc_new", "TCMallocInternalNew"],
+        unprobed: &["_Znwm", "TCMallocInternalNew"],
     },
     FamilyMarks {
         family: Family::Mimalloc,
-        symbols: &["mi_malloc"],
+        symbols: &["mi_malloc", "mi_malloc_aligned", "mi_free"],
         file_names: &["libmimalloc"],
-        unprobed: &["_Znwm", "mi_malloc", "mi_malloc_aligned"],
+        unprobed: &[
+            "_Znwm",
+            "mi_new_realloc",
+            "mi_new_reallocn",
+            "mi_heap_alloc_new",
+            "mi_heap_alloc_new_n",
+            "mi_strdup",
+            "mi_strndup",
+            "mi_realpath",
+            "mi_heap_strdup",
+            "mi_heap_strndup",
+            "mi_heap_realpath",
+            "mi_heap_destroy",
+        ],
     },
     FamilyMarks {
         family: Family::Musl,
@@ -260,6 +330,7 @@ pub const FAMILIES: [FamilyMarks; 5] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::allocator::extended::EXTENDED;
 
     /// `kind size factor block out leaf`, with argument positions as the cookie stores them, and the argument registers needed.
     fn shape(role: Role, family: Family) -> String {
@@ -295,10 +366,18 @@ mod tests {
             ("memalign", "1 2000 0 1"),
             ("valloc", "1 1000 0 0"),
             ("pvalloc", "1 1000 0 0"),
+            ("xallocx", "2 2010 0 01"),
+            ("heap_malloc", "1 2000 0 1"),
+            ("heap_calloc", "1 3200 0 12"),
+            ("heap_realloc", "2 3020 0 12"),
+            ("heap_reallocn", "2 4320 0 123"),
+            ("new", "1 1000 0 0"),
+            ("new_n", "1 2100 0 01"),
         ] {
             let role = Role::from_name(name).unwrap();
             assert_eq!(shape(role, Family::Glibc), expected, "{name}");
             assert_eq!(role.needs_return(), !name.contains("free"), "{name}");
+            assert_eq!(role.cookie(7, false).is_in_place(), name == "xallocx");
         }
         assert_eq!(shape(Role::Malloc, Family::Jemalloc), "1 1000 1 0");
         assert_eq!(shape(Role::Calloc, Family::Musl), "1 2100 0 01");
@@ -310,7 +389,12 @@ mod tests {
         assert!(Role::ALL.iter().all(|&role| Role::from_name(role.name()) == Some(role)));
         let order = |role: Role| Role::ALL.iter().position(|&r| r == role);
         for role in Role::ALL {
-            assert!(SYMBOLS.contains(&(role.name(), role)), "{role:?} has no row");
+            let own = format!("mi_{}", role.name());
+            assert!(
+                SYMBOLS.contains(&(role.name(), role))
+                    || EXTENDED.iter().any(|rows| rows.role_of(&own) == Some(role)),
+                "{role:?} has no row"
+            );
         }
         assert!(Role::ALL.is_sorted_by_key(|&role| std::cmp::Reverse(role.kind() as u8)));
         assert!(order(Role::Free) < order(Role::Malloc));

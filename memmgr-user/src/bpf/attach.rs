@@ -25,8 +25,19 @@ pub struct ProbePoint {
     pub offset: FileOffset,
     /// What the function does.
     pub cookie: Cookie,
-    /// Whether its return is wanted too.
-    pub on_return: bool,
+    /// Which moment of a call it is for.
+    pub moment: Moment,
+}
+
+/// A moment of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Its entry.
+    Entry,
+    /// Its entry, and its return, which the kernel is to follow.
+    EntryAndReturn,
+    /// The instruction that returns, of a function that may throw.
+    Exit,
 }
 
 /// The probes of one file, frees first: a free that is seen before its allocation can be is harmless.
@@ -113,6 +124,8 @@ pub struct HeapPrograms {
     entry: OwnedFd,
     /// For entry and return together, or for returns.
     second: OwnedFd,
+    /// For instructions that return.
+    exit: OwnedFd,
 }
 
 /// Placed probes; dropping them takes them away, all at once.
@@ -158,30 +171,38 @@ impl HeapPrograms {
         };
         let entry = programs.load("heap_entry", ProgramType::Kprobe, expected)?;
         let second = programs.load(second, ProgramType::Kprobe, attach)?;
-        Ok(HeapPrograms { rung, entry, second })
+        let exit = programs.load("heap_exit", ProgramType::Kprobe, expected)?;
+        Ok(HeapPrograms { rung, entry, second, exit })
     }
 
-    /// Places the probes of all files. Those of one file: first where nothing but the entry is wanted, which are
-    /// the frees; the order of `points` is kept.
+    /// Places the probes of all files. Those of one file: first the exits, because a call that is seen to begin must be seen
+    /// to end; then where nothing but the entry is wanted, which are the frees in front; the order of `points` is kept.
     pub fn place(&self, pid: Pid, files: &[FileProbes]) -> Result<Links, KernelError> {
-        let (entry, second) = (&self.entry, &self.second);
-        let entry_only = |point: &&ProbePoint| !point.on_return;
-        let followed = |point: &&ProbePoint| point.on_return;
+        let (entry, second, exit) = (&self.entry, &self.second, &self.exit);
+        let exits = |point: &&ProbePoint| point.moment == Moment::Exit;
+        let entry_only = |point: &&ProbePoint| point.moment == Moment::Entry;
+        let followed = |point: &&ProbePoint| point.moment == Moment::EntryAndReturn;
+        let entered = |point: &&ProbePoint| point.moment != Moment::Exit;
         let (multi_type, session) = (AttachType::UprobeMulti, AttachType::UprobeSession);
         let mut placed = Links(Vec::new());
         let links = &mut placed.0;
         for file in files {
             match self.rung {
                 Rung::Session => {
+                    links.extend(multi(exit, multi_type, false, pid, file, exits)?);
                     links.extend(multi(entry, multi_type, false, pid, file, entry_only)?);
                     links.extend(multi(second, session, false, pid, file, followed)?);
                 }
                 Rung::Multi => {
-                    links.extend(multi(entry, multi_type, false, pid, file, |_| true)?);
+                    links.extend(multi(exit, multi_type, false, pid, file, exits)?);
+                    links.extend(multi(entry, multi_type, false, pid, file, entered)?);
                     links.extend(multi(second, multi_type, true, pid, file, followed)?);
                 }
                 Rung::Perf => {
-                    for point in &file.points {
+                    for point in file.points.iter().filter(exits) {
+                        links.push(perf(exit, false, pid, file, point)?);
+                    }
+                    for point in file.points.iter().filter(entered) {
                         links.push(perf(entry, false, pid, file, point)?);
                     }
                     for point in file.points.iter().filter(followed) {
@@ -196,12 +217,17 @@ impl HeapPrograms {
 
     /// Hits that the kernel did not deliver because the program was running already.
     pub fn missed(&self) -> u64 {
-        let programs = [&self.entry, &self.second].into_iter();
+        let programs = [&self.entry, &self.second, &self.exit].into_iter();
         programs.filter_map(|program| sys::recursion_misses(program.as_fd()).ok()).sum()
     }
 }
 
 impl Links {
+    /// Holds more of them.
+    pub fn take_in(&mut self, mut more: Links) {
+        self.0.append(&mut more.0);
+    }
+
     /// The descriptors: a probe goes when its is closed.
     pub fn into_descriptors(mut self) -> Vec<OwnedFd> {
         mem::take(&mut self.0)

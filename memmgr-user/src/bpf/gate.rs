@@ -59,6 +59,19 @@ impl Gate {
         Ok(())
     }
 
+    /// Takes in probes that were placed beside it. Where its own are away these go too, and come back with them.
+    ///
+    /// # Errors
+    /// When its own, which were on their way, could not be placed.
+    pub fn add(&mut self, files: Vec<FileProbes>, links: Links) -> Result<(), KernelError> {
+        let settled = self.settle();
+        self.files.extend(files);
+        if let State::Open(own) = &mut self.state {
+            own.take_in(links);
+        }
+        settled
+    }
+
     /// Whether the probes are in place; `None` while they are on their way.
     ///
     /// # Errors

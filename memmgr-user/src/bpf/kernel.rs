@@ -17,7 +17,7 @@ use crate::units::Pid;
 
 use super::{
     apart,
-    attach::{FileProbes, HeapPrograms, Rung, close_together},
+    attach::{FileProbes, HeapPrograms, Links, Rung, close_together},
     gate::Gate,
     mappings::{self, LibraryProbes, Mappings},
     object::Programs,
@@ -255,11 +255,23 @@ impl Kernel {
     ) -> Result<Rung, KernelError> {
         let (programs, links) = HeapPrograms::place_first(&self.programs, pid, &files, ladder)?;
         let rung = programs.rung;
-        let points = files.iter().flat_map(|file| &file.points);
-        let functions = points.map(|point| u32::from(point.cookie.function()) + 1).max();
-        self.functions = functions.unwrap_or(0).min(MAX_FUNCTIONS);
+        self.count_functions(&files);
         self.heap = Some(Gate::open(programs, pid, files, links));
         Ok(rung)
+    }
+
+    /// Takes in heap probes that were placed while the others work.
+    pub fn add_heap(&mut self, files: Vec<FileProbes>, links: Links) -> Result<(), KernelError> {
+        let Some(gate) = &mut self.heap else { return Ok(()) };
+        let added = gate.add(files.clone(), links);
+        self.count_functions(&files);
+        added
+    }
+
+    fn count_functions(&mut self, files: &[FileProbes]) {
+        let points = files.iter().flat_map(|file| &file.points);
+        let functions = points.map(|point| u32::from(point.cookie.function()) + 1).max();
+        self.functions = self.functions.max(functions.unwrap_or(0)).min(MAX_FUNCTIONS);
     }
 
     /// Attaches to fork, exec and exit.
@@ -379,6 +391,7 @@ impl Kernel {
             ("heap_session", ProgramType::Kprobe, Some(UprobeSession)),
             ("heap_entry", ProgramType::Kprobe, Some(UprobeMulti)),
             ("heap_return", ProgramType::Kprobe, Some(UprobeMulti)),
+            ("heap_exit", ProgramType::Kprobe, Some(UprobeMulti)),
             ("new_task", ProgramType::RawTracepoint, None),
             ("process_exec", ProgramType::RawTracepoint, None),
             ("thread_exit", ProgramType::RawTracepoint, None),

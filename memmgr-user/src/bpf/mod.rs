@@ -15,7 +15,7 @@ mod preemption;
 pub mod sys;
 pub mod tracefs;
 
-pub use attach::{FileProbes, ProbePoint, Rung};
+pub use attach::{FileProbes, HeapPrograms, Links, Moment, ProbePoint, Rung};
 pub use gate::Gate;
 pub use kernel::{Books, Kernel, KernelError};
 pub use mappings::{LibraryProbes, Mappings, Way};

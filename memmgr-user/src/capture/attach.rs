@@ -1,6 +1,6 @@
 //! Attaching: from a plan to a session in which every probe is in place and nothing is counted yet.
 
-use std::{fs::File, io, time::Instant};
+use std::{fs::File, io, iter, path::PathBuf, time::Instant};
 
 use aya::maps::{MapData, RingBuf};
 use memmgr_common::{
@@ -10,10 +10,12 @@ use memmgr_common::{
 
 use crate::{
     allocator::{
-        AttachPlan, KernelFacts, LibraryCalls, MappedFile, PlanError, Request, mapping_calls,
-        mapping_calls::Place, open_mapped, plan,
+        AttachPlan, KernelFacts, LibraryCalls, MappedFile, PlanError, PlannedFunction, Request,
+        discover::DEBUG_DIRECTORY, mapping_calls, mapping_calls::Place, open_mapped, plan,
     },
-    bpf::{FileProbes, Kernel, KernelError, LibraryProbes, Mappings, ProbePoint, Rung, Way},
+    bpf::{
+        FileProbes, Kernel, KernelError, LibraryProbes, Mappings, Moment, ProbePoint, Rung, Way,
+    },
     modules::{Modules, mapped_files},
     report::NotCovered,
     source::{
@@ -27,6 +29,7 @@ use crate::{
 use super::{
     CapturePlan,
     hazards::{Release, return_probe_hazard, running_kernel},
+    late::Latecomers,
     launch::Launch,
     stack_choice::{Choice, choose},
     target::{Target, TargetError, has_ended},
@@ -86,6 +89,8 @@ pub struct Session {
     pub modules: Modules,
     /// Ranges of `modules` that an unwinder has not seen.
     pub new_ranges: Vec<u64>,
+    /// Who looks at files that are mapped later.
+    pub late: Latecomers,
     /// Where brk's heap ends.
     pub program_break: Option<u64>,
     /// Whether memmgr started the process and waits for it to become its command.
@@ -140,8 +145,14 @@ impl Session {
             Some(_) => File::open(&file.path),
             None => open_mapped(&roots.proc, capture.pid, file),
         };
+        let request = Request {
+            kernel: kernel_facts(kernel_release),
+            allocators: capture.allocators.clone(),
+            probes: capture.probes.clone(),
+            debug_directories: debug_directories(roots, capture.pid),
+        };
         let plan = if capture.probes_allocators() {
-            find_allocators(capture, &files, open, kernel_release)?
+            find_allocators(&files, open, &request)?
         } else {
             AttachPlan::default()
         };
@@ -192,6 +203,7 @@ impl Session {
             stack,
             modules,
             new_ranges,
+            late: Latecomers::new(&files, request),
             program_break: program_break(&mappings),
             launched: launch.is_some(),
             began,
@@ -230,7 +242,7 @@ fn attach_mappings(
             let point = |place: &Place| ProbePoint {
                 offset: place.offset,
                 cookie: Cookie(place.cookie.0),
-                on_return: false,
+                moment: Moment::Entry,
             };
             let points = found.places.iter().map(point).collect();
             let file = FileProbes { path: found.attach_path(), points };
@@ -258,23 +270,23 @@ fn attach_mappings(
 }
 
 fn find_allocators(
-    capture: &CapturePlan,
     files: &[MappedFile],
     open: impl FnMut(&MappedFile) -> io::Result<File>,
-    release: Release,
+    request: &Request,
 ) -> Result<AttachPlan, AttachError> {
-    let request = Request {
-        kernel: kernel_facts(release),
-        allocators: capture.allocators.clone(),
-        probes: capture.probes.clone(),
-    };
-    let plan = plan(files, open, &request)?;
+    let plan = plan(files, open, request)?;
     if plan.allocators.is_empty() {
         let not_covered =
             plan.not_covered.into_iter().map(|n| NotCovered { what: n.what, why: n.why }).collect();
         return Err(AttachError::NoAllocator(not_covered));
     }
     Ok(plan)
+}
+
+/// In the target's root, then in that of the host.
+fn debug_directories(roots: &Roots, pid: Pid) -> Vec<PathBuf> {
+    let own = roots.process(pid).join("root").join(DEBUG_DIRECTORY.trim_start_matches('/'));
+    vec![own, DEBUG_DIRECTORY.into()]
 }
 
 fn kernel_facts((major, minor, _): Release) -> KernelFacts {
@@ -296,22 +308,24 @@ fn mark_main(roots: &Roots, capture: &CapturePlan, mut files: Vec<MappedFile>) -
     files
 }
 
-fn heap_probes(plan: &AttachPlan) -> Vec<FileProbes> {
+pub(super) fn heap_probes(plan: &AttachPlan) -> Vec<FileProbes> {
     plan.allocators
         .iter()
         .map(|allocator| FileProbes {
             path: allocator.attach_path(),
-            points: allocator
-                .functions
-                .iter()
-                .map(|function| ProbePoint {
-                    offset: function.probe,
-                    cookie: function.cookie,
-                    on_return: function.needs_return,
-                })
-                .collect(),
+            points: allocator.functions.iter().flat_map(points).collect(),
         })
         .collect()
+}
+
+fn points(function: &PlannedFunction) -> impl Iterator<Item = ProbePoint> {
+    let point = |offset, moment| ProbePoint { offset, cookie: function.cookie, moment };
+    let moment = match (function.role.throws(), function.role.needs_return()) {
+        (false, true) => Moment::EntryAndReturn,
+        _ => Moment::Entry,
+    };
+    let exits = function.exits.iter().map(move |exit| point(*exit, Moment::Exit));
+    iter::once(point(function.probe, moment)).chain(exits)
 }
 
 /// Where `[heap]` ends; `None` before the first brk.

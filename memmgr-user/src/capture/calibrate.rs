@@ -17,7 +17,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::hazards::running_kernel;
 use crate::{
-    bpf::{FileProbes, Kernel, KernelError, ProbePoint, Rung},
+    bpf::{FileProbes, Kernel, KernelError, Moment, ProbePoint, Rung},
     govern::Costs,
     own_memory::give_back_unused,
     units::{FileOffset, Pid},
@@ -73,9 +73,10 @@ fn try_measure(ladder: &[Rung]) -> Result<Costs, KernelError> {
     let free = |index| Cookie::new(FunctionKind::Free, index).block(0);
     let cookies = [free(0), Cookie::new(FunctionKind::Alloc, 1).size(0), free(2)];
     let points = functions.iter().zip(cookies).map(|(function, cookie)| {
-        let on_return = cookie.kind() == FunctionKind::Alloc as u8;
+        let is_alloc = cookie.kind() == FunctionKind::Alloc as u8;
+        let moment = if is_alloc { Moment::EntryAndReturn } else { Moment::Entry };
         let offset = file_offset(*function as *const () as u64)?;
-        Ok(ProbePoint { offset, cookie, on_return })
+        Ok(ProbePoint { offset, cookie, moment })
     });
     let files = vec![FileProbes {
         path: "/proc/self/exe".into(),

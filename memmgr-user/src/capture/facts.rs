@@ -3,7 +3,7 @@
 use memmgr_common::per_cpu::Calls;
 
 use crate::{
-    allocator::Site,
+    allocator::PlannedFunction,
     escape::Safe,
     report::{Allocator, NotCovered, ProbedFunction},
     source::identity::Identity,
@@ -64,7 +64,7 @@ fn allocators(session: &Session, calls: &[Calls]) -> Vec<Allocator> {
                     symbol: function.symbol.clone(),
                     role: function.role.name().to_owned(),
                     offset: function.function.0,
-                    site: site(&function.site),
+                    site: site(function),
                     hits: hits_of(function.cookie.function()),
                 })
                 .collect(),
@@ -72,7 +72,12 @@ fn allocators(session: &Session, calls: &[Calls]) -> Vec<Allocator> {
         .collect()
 }
 
-fn site(site: &Site) -> String {
-    let cost = if site.emulated { "emulated" } else { "single-stepped: about ten times the cost" };
-    format!("{} ({cost})", Safe::text(&site.description))
+fn site(function: &PlannedFunction) -> String {
+    const STEPPED: &str = "single-stepped: about ten times the cost";
+    let cost = if function.site.emulated { "emulated" } else { STEPPED };
+    let entry = format!("{} ({cost})", Safe::text(&function.site.description));
+    match function.exits.len() {
+        0 => entry,
+        exits => format!("{entry}, and {exits} places where it returns ({STEPPED})"),
+    }
 }

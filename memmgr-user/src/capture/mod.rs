@@ -4,6 +4,7 @@ pub mod attach;
 pub mod calibrate;
 pub mod facts;
 pub mod hazards;
+pub mod late;
 pub mod launch;
 pub mod stack_choice;
 pub mod target;

@@ -178,6 +178,12 @@ impl Governor {
         self.terms.costs = costs;
     }
 
+    /// Takes all functions, the ones that were probed before in front: there are more of them now.
+    pub fn functions(&mut self, functions: Vec<Priced>) {
+        self.orders.dropped.resize(functions.len(), false);
+        self.terms.functions = functions;
+    }
+
     /// Takes the target's private memory.
     pub fn memory(&mut self, at: Duration, bytes: u64) {
         let before = self.swelling.is_confirmed();

@@ -83,6 +83,7 @@ impl Observed {
             lost: books.sum(&Counter::LOST),
             overhead_percent: governor.achieved_percent(),
             steps: said(governor.steps()),
+            news: Vec::new(),
         }
     }
 

@@ -84,6 +84,11 @@ impl Steering {
         }
     }
 
+    /// There are more functions now.
+    pub(super) fn more_functions(&mut self, session: &Session) {
+        self.governor.functions(priced(session));
+    }
+
     /// Whether the allocator's probes are in place and count.
     pub(super) fn is_open(&self) -> bool {
         self.open_since.is_some()
@@ -234,8 +239,11 @@ fn priced(session: &Session) -> Vec<Priced> {
         .into_iter()
         .map(|(_, function)| Priced {
             name: function.symbol.clone(),
-            single_stepped: !function.site.emulated,
-            always_returns: function.needs_return && session.always_returns(function.cookie),
+            // The kernel single-steps every return instruction.
+            single_stepped: !function.site.emulated || function.role.throws(),
+            always_returns: function.needs_return
+                && !function.role.throws()
+                && session.always_returns(function.cookie),
             can_be_dropped: function.cookie.kind() == memmgr_common::FunctionKind::Alloc as u8,
         })
         .collect()

@@ -14,7 +14,7 @@ use crate::{
 
 use super::{
     Accounting, Action, Capture, Collector, Filter, Loss, NotCovered, Overhead, StackChoice,
-    Target, last_look::LastLook,
+    Target, last_look::LastLook, mapped_by::opens_later,
 };
 
 /// A capture as it stands, while it runs or when it has ended.
@@ -71,6 +71,15 @@ pub(super) fn target(captured: &Standing<'_>, stack: &StackChoice, last: &LastLo
             what: format!("callers in {without} of {} mapped files", stack.files.len()),
             why: "they keep no frame pointers, and --stack fp was asked for: stacks miss frames or end early; --stack dwarf \
                   shows them"
+                .into(),
+        });
+    }
+    let mut modules = captured.collector.modules.iter();
+    if !captured.plan.traces_faults() && modules.any(|module| opens_later(&module.path)) {
+        not_covered.push(NotCovered {
+            what: "the heap of V8 (Node)".into(),
+            why: "V8 reserves address space and opens it part by part, which no mapping tells; its page faults by stack do, in \
+                  the default mode and with --mode growth"
                 .into(),
         });
     }

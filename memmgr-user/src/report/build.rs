@@ -15,7 +15,7 @@ use crate::{
 
 use super::{
     Age, Filter, Fragmentation, Module, NotCovered, Process, Reconciliation, Report, SCHEMA,
-    SizeClass, Stack, main_class, served::Course, shares,
+    SizeClass, Stack, main_class, mapped_by::mapped_by, served::Course, shares,
 };
 
 /// Makes the report. `late` are frames of addresses that the recording has none of.
@@ -33,6 +33,7 @@ pub fn build(recorded: &Recorded, late: &Symbols, shown: Shown) -> Report {
     capture.filter = Filter { min_age_s: shown.min_age_s, min_size_bytes: shown.min_size };
     capture.observed = recorded.observed;
     let [totals, mapped, file_mapped, resident] = recorded.totals.clone();
+    let mapped_by = mapped_by(&stacks, &documents.target);
     let mut report = Report {
         schema: SCHEMA.to_owned(),
         memmgr_version: documents.memmgr_version,
@@ -42,6 +43,7 @@ pub fn build(recorded: &Recorded, late: &Symbols, shown: Shown) -> Report {
         capture,
         totals,
         mapped,
+        mapped_by,
         file_mapped,
         functions: shares::functions(
             stacks.iter().zip(recorded.stacks().iter().map(|record| &record.uncertainty)),

@@ -11,6 +11,7 @@ pub mod ending;
 mod figures;
 mod fragmentation;
 pub mod last_look;
+mod mapped_by;
 pub mod reconcile;
 pub mod sampled;
 mod served;
@@ -28,6 +29,7 @@ pub use capture::{
 };
 pub use figures::{Cgroup, Host, Pressure, PressureLine, Process, Reconciliation};
 pub use fragmentation::{Area, Fragmentation, Occupancy, Pinning};
+pub use mapped_by::MappedBy;
 pub use served::{Missing, Served, Way};
 pub use shares::{Function, Module, SizeClass};
 pub use verdict::{Finding, Growth, Lifetime, Noticed, Old, Suppression, Survival};
@@ -54,6 +56,9 @@ pub struct Report {
     pub totals: Totals,
     /// Anonymous memory that the target mapped by itself or through its allocator since the attach: address space.
     pub mapped: Totals,
+    /// The same by who mapped it, the largest first.
+    #[serde(default)]
+    pub mapped_by: Vec<MappedBy>,
     /// Files that the target mapped since the attach: address space.
     pub file_mapped: Totals,
     /// Private pages that the target touched since the attach and that are there: where the faults were captured.

@@ -49,6 +49,9 @@ pub(super) fn render(report: &Report, options: &RenderOptions) -> String {
 /// Findings in the table by stack; the whole report has all of them.
 const FINDINGS_SHOWN: usize = 5;
 
+/// Who mapped most; the JSON report has all of them.
+const MAPPERS_SHOWN: usize = 6;
+
 /// Who holds outstanding memory: the head, the sums, the stacks, and what was lost.
 pub fn leaks_table(report: &Report, options: &RenderOptions) -> String {
     let mut page = Page::new(options.color, options.width);
@@ -175,6 +178,16 @@ fn summary(page: &mut Page, report: &Report) {
     if report.mapped.alloc_count > 0 {
         page.heading("Mapped since the attach (partly by the allocator: never add the two)");
         sums(page, report, &report.mapped, blocks);
+        for row in report.mapped_by.iter().filter(|row| row.live_bytes > 0).take(MAPPERS_SHOWN) {
+            let amount = words::counted(row.live_count, "mapping");
+            let module = row.module.rsplit('/').next().unwrap_or_default();
+            let place = if module.is_empty() { String::new() } else { format!(", {module}") };
+            page.paragraph(
+                4,
+                Style::Plain,
+                format!("{} in {amount}: {}{place}", human_bytes(row.live_bytes), row.what),
+            );
+        }
     }
 }
 

@@ -14,9 +14,9 @@ const KERNEL: KernelFacts = KernelFacts { multi_byte_nop_emulated: true };
 
 fn request(allocators: &[&str], probes: &[&str]) -> Request {
     Request {
-        kernel: KERNEL,
         allocators: allocators.iter().map(|text| text.parse().unwrap()).collect(),
         probes: probes.iter().map(|text| text.parse().unwrap()).collect(),
+        ..Request::of(KERNEL)
     }
 }
 
@@ -182,6 +182,87 @@ fn a_program_with_its_own_allocator() {
                    offsets in the file: --probe malloc@0x… --probe free@0x…";
     check_own(&["-fno-builtin", "-static", "-s"], "", nothing);
     check_own(&["-fno-builtin"], "my_", nothing);
+}
+
+/// A library that calls its functions `mi_…`, with some of them doing nothing but to call another.
+const MI: &str = r"
+    #include <stddef.h>
+    static char room[1 << 20]; static size_t used;
+    __attribute__((noinline, used)) static void *take(size_t n) { used += n + 16; return room + used - n; }
+    __attribute__((noinline)) void mi_free(void *p) { if (p) take((size_t)p & 1); }
+    void mi_free_size(void *p, size_t n) { (void)n; mi_free(p); }
+    void mi_free_aligned(void *p, size_t a) { (void)a; if (p) used += 1; }
+    void *mi_malloc_aligned(size_t n, size_t a) { (void)a; return take(n); }
+    void *mi_new(size_t n) { void *p = take(n); if (!p) __builtin_trap(); return p; }
+    void *mi_heap_zalloc(void *heap, size_t n) { (void)heap; return take(n); }
+    void *zalloc(size_t n) { return take(n); }
+    void mi_heap_destroy(void *heap) { (void)heap; used = 0; }
+    int main(void) { return 0; }
+";
+
+#[test]
+fn functions_that_one_allocator_alone_has() {
+    let dir = tempfile::tempdir().unwrap();
+    for flags in [&["-fno-builtin"][..], &["-fno-builtin", "-shared", "-fPIC"]] {
+        let file = compile(dir.path(), MI, flags);
+        let plan = plan(&[file], |file| File::open(&file.path), &request(&[], &[])).unwrap();
+        let [allocator] = &plan.allocators[..] else { panic!("{plan:#?}") };
+        assert_eq!(allocator.family, Family::Mimalloc);
+        let told: Vec<String> = allocator
+            .functions
+            .iter()
+            .map(|f| format!("{} {} {}", f.symbol, f.role.name(), f.exits.len()))
+            .collect();
+        // `mi_free_size` only hands on to `mi_free`, and `mi_free_aligned` does not.
+        assert_eq!(
+            told,
+            [
+                "mi_free free 0",
+                "mi_free_aligned free_sized 0",
+                "mi_malloc_aligned malloc 0",
+                "mi_new new 1",
+                "mi_heap_zalloc heap_malloc 0",
+            ],
+            "{flags:?}"
+        );
+        assert!(allocator.functions.iter().all(|f| !f.cookie.is_leaf()));
+        let gaps: Vec<&str> = plan.not_covered.iter().map(|gap| gap.what.as_str()).collect();
+        assert!(matches!(gaps[..], [gap] if gap.starts_with("mi_heap_destroy in ")), "{gaps:?}");
+    }
+}
+
+#[test]
+fn names_of_a_stripped_file_come_from_its_debug_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = own("_rjem_")
+        .replace("static char room", "const char *mark = \"<jemalloc>: \"; static char room");
+    let whole = compile(dir.path(), &text, &["-fno-builtin", "-Wl,--build-id"]);
+    let build_id =
+        Elf::open(File::open(&whole.path).unwrap()).unwrap().build_id().unwrap().to_owned();
+    let debug = dir.path().join("debug");
+    let name = debug.join(debug_name(&build_id).unwrap());
+    std::fs::create_dir_all(name.parent().unwrap()).unwrap();
+    std::fs::copy(&whole.path, &name).unwrap();
+    let stripped = dir.path().join("stripped");
+    let strip = Command::new("strip").arg("-o").arg(&stripped).arg(&whole.path).status().unwrap();
+    assert!(strip.success());
+    let files = [mapped(&stripped)];
+    let found = outcome(&files, &Request { debug_directories: vec![debug], ..request(&[], &[]) });
+    assert!(
+        found.starts_with("Jemalloc free _rjem_free ")
+            || found.starts_with("Other free _rjem_free "),
+        "{found}"
+    );
+    assert_eq!(found.lines().count(), 4, "{found}");
+    let told = outcome(&files, &request(&[], &[]));
+    assert!(
+        told.contains("it seems to hold jemalloc's malloc (it has the text `<jemalloc>`)"),
+        "{told}"
+    );
+    assert!(
+        told.contains(&format!("/usr/lib/debug/{}, or", debug_name(&build_id).unwrap())),
+        "{told}"
+    );
 }
 
 #[test]

@@ -101,6 +101,7 @@ fn capture() -> App {
         lost: 0,
         overhead_percent: Some(1.25),
         steps: vec!["after 3 s: a sample every 64 KiB, for the budget".into()],
+        news: Vec::new(),
     });
     view.take_report(Arc::new(report));
     let mut app = host();

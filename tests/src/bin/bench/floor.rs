@@ -43,7 +43,7 @@ impl Sites {
         let roots = Roots::default();
         let mappings = read_mappings(&ProcessDir::open(&roots, Pid(pid))?)?;
         let kernel = KernelFacts { multi_byte_nop_emulated: true };
-        let request = Request { kernel, allocators: Vec::new(), probes: Vec::new() };
+        let request = Request::of(kernel);
         let open = |file: &_| open_mapped(&roots.proc, Pid(pid), file);
         let plan = plan(&mapped_files(&mappings), open, &request)?;
         let allocator = plan
