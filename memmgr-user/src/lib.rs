@@ -13,6 +13,7 @@ pub mod allocator;
 pub mod bpf;
 pub mod capture;
 pub mod collect;
+mod debug_types;
 pub mod decode;
 pub mod diff;
 pub mod escape;

@@ -11,6 +11,7 @@ pub mod code;
 pub mod counts_itself;
 pub mod go;
 pub mod host;
+pub mod jemalloc;
 pub mod kernel_objects;
 pub mod leaks;
 pub mod lines;

@@ -28,4 +28,5 @@ pub use mapping_calls::{LibraryCalls, mapping_calls};
 pub use overrides::{AllocatorOption, ProbeOption};
 pub use plan::{AttachPlan, FileKey, NotCovered, PlanError, PlannedAllocator, PlannedFunction};
 pub use site::{KernelFacts, Site};
+pub use survey::{Recognised, recognise};
 pub use table::{Family, Role};

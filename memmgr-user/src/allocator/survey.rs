@@ -19,6 +19,27 @@ pub(super) struct Survey {
     pub(super) dynamic_linker: bool,
 }
 
+/// Whose allocator a file holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recognised {
+    /// Whose it is.
+    pub family: Family,
+    /// What stands before the names of its functions; empty where it serves the program's own `malloc`.
+    pub prefix: String,
+}
+
+/// Whose allocator a mapped file holds; nothing where it holds none.
+pub fn recognise(file: &MappedFile, elf: &Elf) -> Result<Option<Recognised>, ElfError> {
+    let survey = Survey::new(elf, None, &[])?;
+    let family = survey.family(file);
+    if survey.dynamic_linker || survey.prefixes.is_empty() && family == Family::Other {
+        return Ok(None);
+    }
+    // mimalloc's own prefix is none of a C library's names, and is not probed.
+    let prefix = survey.prefixes.first().cloned().unwrap_or_else(|| "mi_".to_owned());
+    Ok(Some(Recognised { family, prefix }))
+}
+
 /// A function with all its names.
 pub(super) struct Group {
     symbols: Vec<String>,

@@ -7,9 +7,9 @@ use object::{Object, ObjectSegment, ObjectSymbol, ReadCache, SymbolKind};
 use super::{
     GoError,
     table::{Fields, Table},
-    types::{Field, Types},
     version,
 };
+use crate::debug_types::{Field, Types};
 
 /// The fields that are read, by type. A figure of which a field is not there is not shown.
 const FIELDS: &[(&str, &[&str])] = &[
@@ -122,7 +122,8 @@ impl Layout {
         }
         functions.sort_unstable();
         let names: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
-        let types = Types::read(&file, &names).map_err(|error| GoError::File(error.to_string()))?;
+        let types = Types::read(&file, &[gimli::DW_LANG_Go], &names)
+            .map_err(|error| GoError::File(error.to_string()))?;
         let table = Table::of(minor(&version));
         let field = |key: (&str, &str)| match (&types, &table) {
             (Some(types), _) => types.field(key.0, key.1),

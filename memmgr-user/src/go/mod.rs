@@ -14,7 +14,6 @@ mod layout;
 mod memory;
 mod profile;
 mod table;
-mod types;
 mod version;
 
 use std::{

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::types::Field;
+use crate::debug_types::Field;
 
 /// The first line has the minor versions that it is about; each other one a type, a field, and `VERSION:OFFSET+SIZE` from the
 /// version on that has it there, or `VERSION:-` where it is no more.

@@ -18,7 +18,7 @@ use super::{
     subject::{Member, Subject},
 };
 use crate::{
-    pools::{self, Arena},
+    pools,
     source::{
         cgroup::MemoryCgroup,
         cgroup_path::Version,
@@ -123,12 +123,9 @@ fn memory(member: &Member) -> Result<Memory, ActError> {
 
 /// What glibc's arenas hold free, or of others, and where that cannot be read, what may be theirs.
 fn trimmable(roots: &Roots, member: &Member, trim: &Trim) -> Result<Trimmable, ActError> {
-    let pools = trim
-        .is_of_glibc()
-        .then(|| pools::look(roots, member.identity.pid, &pools::debuginfod_caches()).ok())
-        .flatten();
-    if let Some(pools) = pools {
-        let most_bytes = pools.arenas.iter().map(Arena::free_bytes).sum();
+    let caches = pools::debuginfod_caches();
+    let free = || pools::free_in_glibc(roots, member.identity.pid, &caches).ok();
+    if let Some(most_bytes) = trim.is_of_glibc().then(free).flatten() {
         return Ok(Trimmable { step: trim.step(), most_bytes, is_free: true });
     }
     let mappings = read_mapping_figures(&member.dir)?;

@@ -1,9 +1,6 @@
 //! Where a process's glibc keeps its main arena and its parameters: by symbols of its debug file, or found by what they look like.
 
-use std::{
-    fs::File,
-    path::{Path, PathBuf},
-};
+use std::{fs::File, path::Path};
 
 use object::{Object, ObjectSymbol, ReadCache};
 
@@ -36,21 +33,6 @@ pub(super) fn by_symbols(file: File) -> Option<[u64; 2]> {
         file.symbols().find(|symbol| symbol.name() == Ok(wanted)).map(|symbol| symbol.address())
     };
     Some([find(SYMBOLS[0])?, find(SYMBOLS[1])?])
-}
-
-/// The caches of debuginfod's clients (debuginfod-find(1), "CACHE").
-pub(super) fn debuginfod_caches(variable: impl Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
-    let home = variable("HOME");
-    let usual =
-        variable("XDG_CACHE_HOME").or_else(|| home.as_ref().map(|home| home.join(".cache")));
-    [
-        variable("DEBUGINFOD_CACHE_PATH"),
-        usual.map(|cache| cache.join("debuginfod_client")),
-        home.map(|home| home.join(".debuginfod_client_cache")),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
 }
 
 /// Whether what was found by name is what it looks like: another build may have the same name.
@@ -165,14 +147,6 @@ pub(super) fn version(file: File) -> Option<u32> {
     newest
 }
 
-/// Whether a mapped file is an allocator that takes the place of the C library's, by its name.
-pub(super) fn is_other(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    ["libjemalloc.so", "libtcmalloc", "libmimalloc.so", "libmimalloc-"]
-        .iter()
-        .any(|other| name.starts_with(other))
-}
-
 /// Whether a mapped file is glibc's C library, by its name.
 pub(super) fn is_glibc(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -242,14 +216,5 @@ mod tests {
         ] {
             assert_eq!(is_glibc(Path::new(path)), expected, "{path}");
         }
-        assert!(is_other(Path::new("/usr/lib/x86_64-linux-gnu/libjemalloc.so.2")));
-        assert!(!is_other(Path::new("/lib/libc.so.6")));
-    }
-
-    #[test]
-    fn caches_of_debuginfod() {
-        let caches = debuginfod_caches(|name| (name == "HOME").then(|| PathBuf::from("/h")));
-        let expected = ["/h/.cache/debuginfod_client", "/h/.debuginfod_client_cache"];
-        assert_eq!(caches, expected.map(PathBuf::from));
     }
 }

@@ -1,20 +1,29 @@
 //! What an allocator holds of a process's memory, looked at from outside: a snapshot, read while the process runs.
 //!
 //! ```text
-//! mappings → the library → where its state is (symbols or search) → memory → arenas → advice
+//! mappings → the library → where its state is (symbols, types, or search) → memory → arenas → advice
+//!                        → figures of its mappings, settings                       → advice
 //! ```
 //!
-//! Nothing is stopped and nothing is written. A list that changes while it is followed is followed again.
+//! The first line is for glibc and for a jemalloc with debug information; of any other allocator only the second is known, and
+//! the report says so. Nothing is stopped and nothing is written. What changes while it is read is read again.
 
 mod advice;
+mod arenas;
 mod glibc;
+mod held;
+mod jemalloc;
 mod layout;
+mod library;
 mod locate;
+mod other;
+mod settings;
+mod suggest;
+mod version;
 
 use std::{
-    fs::File,
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Instant, SystemTime},
 };
 
@@ -22,27 +31,27 @@ use humantime::format_rfc3339_seconds;
 use serde::{Deserialize, Serialize};
 
 pub use glibc::{Arena, Free, Parameters};
+pub use held::Held;
+pub use jemalloc::{Bin, Counted, Jemalloc, JemallocArena};
+pub use library::debuginfod_caches;
+pub use settings::{Origin, Setting, Settings};
 
 use crate::{
-    allocator::{
-        elf::Elf,
-        mapped::{MappedFile, open_mapped},
-    },
+    allocator::mapped::MappedFile,
     escape::Safe,
-    modules::{Modules, file_of, mapped_files},
     source::{
-        identity::identity,
-        mappings::{Kind, Mapping, MappingFigures, read_mapping_figures, read_mappings},
+        identity::{Identity, identity},
+        mappings::{Mapping, read_mappings},
         memory::ProcessMemory,
         process::read_figures,
         process_dir::{ProcessDir, ProcessError},
         roots::Roots,
     },
-    symbolize::debug_file,
     units::Pid,
 };
-use layout::Layout;
-use locate::Place;
+use arenas::Glibc;
+use library::Library;
+use other::{Other, Seen};
 
 /// The schema of the JSON form.
 pub const SCHEMA: &str = "memmgr.pools/1";
@@ -50,6 +59,16 @@ pub const SCHEMA: &str = "memmgr.pools/1";
 const TRIES: usize = 20;
 /// Heaps of arenas but the main one are at most so large and aligned to it (`HEAP_MAX_SIZE` in malloc/arena.c).
 pub(crate) const HEAP: u64 = 64 << 20;
+
+/// How deep the allocator could be looked into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum View {
+    /// Its arenas.
+    Arenas,
+    /// The mappings that may be its own, from outside.
+    Mappings,
+}
 
 /// An allocator at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,25 +87,54 @@ pub struct Pools {
     pub threads: u64,
     /// Resident memory of the process, for comparison.
     pub rss_bytes: Option<u64>,
+    /// Whose allocator it is: `glibc`, `musl`, `jemalloc`, `tcmalloc`, `mimalloc`, or `other`.
+    pub allocator: String,
     /// The library, as the process has it mapped. Hostile.
     pub library: String,
     /// Its version: `glibc 2.36`.
     pub version: String,
-    /// How it is known where its state is.
+    /// How it is known where its state is, or whose it is.
     pub found: String,
+    /// How deep it could be looked into.
+    pub view: View,
+    /// Why no deeper.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// Another allocator that is mapped too, and may serve much of what the process allocates. Hostile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beside: Option<String>,
-    /// The arenas, the main one first.
+    /// glibc's arenas, the main one first; also where another allocator is the first one, and glibc is used beside it.
+    #[serde(default)]
     pub arenas: Vec<Arena>,
-    /// What governs it.
-    pub parameters: Parameters,
+    /// What governs glibc's malloc; absent where it is not used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<Parameters>,
+    /// What a jemalloc holds, where its inside is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jemalloc: Option<Jemalloc>,
+    /// The mappings that may be the allocator's, where it is none of glibc's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<Held>,
+    /// Threads that ran, so that their stacks may be among these mappings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unplaced_stacks: Option<u64>,
+    /// What governs it, where it is none of glibc's.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub settings: Settings,
+    /// Whether the process has written over its environment, so that defaults among these may not be in force.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub settings_assumed: bool,
     /// What could be done, with numbers.
     pub advice: Vec<String>,
-    /// Whether a second read said the same: otherwise the process allocated meanwhile, and figures are a moment apart.
-    pub is_quiet: bool,
+    /// Whether a second read of the arenas said the same: otherwise the process allocated meanwhile, and figures are a moment apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_quiet: Option<bool>,
     /// How long reading took, in seconds.
     pub read_s: f64,
+}
+
+fn is_empty(settings: &Settings) -> bool {
+    settings.0.is_empty()
 }
 
 /// Why an allocator cannot be looked at.
@@ -95,10 +143,10 @@ pub enum PoolsError {
     /// The process.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// Another allocator.
+    /// No allocator that is known.
     #[error(
-        "process {0} has no glibc mapped, whose arenas memmgr can read: `memmgr stat -p {0}` shows its mappings, and \
-         `memmgr report -p {0}` what of them is outstanding"
+        "process {0} has no glibc mapped, whose arenas memmgr can read, and no file with symbols of another allocator: \
+         `memmgr stat -p {0}` shows its mappings, and `memmgr leaks -p {0} --mode growth` which code makes it grow"
     )]
     NoGlibc(Pid),
     /// The library's file.
@@ -108,17 +156,6 @@ pub enum PoolsError {
         path: Safe,
         /// Why.
         error: io::Error,
-    },
-    /// Another malloc comes first.
-    #[error(
-        "{other} takes the place of glibc's malloc in process {pid}, and memmgr reads glibc's arenas only: `memmgr stat -p {pid}` shows its \
-         mappings, and `memmgr report -p {pid}` what of them is outstanding"
-    )]
-    Other {
-        /// The process.
-        pid: Pid,
-        /// The library.
-        other: Safe,
     },
     /// Neither symbols nor a search.
     #[error(
@@ -148,200 +185,178 @@ impl PoolsError {
     /// Whether something could be installed, or memmgr know more: exit code 5.
     pub fn is_lacking(&self) -> bool {
         match self {
-            PoolsError::NoGlibc(_) | PoolsError::Other { .. } | PoolsError::NotFound { .. } => true,
+            PoolsError::NoGlibc(_) | PoolsError::NotFound { .. } => true,
             PoolsError::Memory { error, .. } => error.kind() == io::ErrorKind::PermissionDenied,
             _ => false,
         }
     }
 }
 
+/// A process that is looked at.
+struct Target<'a> {
+    roots: &'a Roots,
+    pid: Pid,
+    /// Of debuginfod.
+    caches: &'a [PathBuf],
+    dir: ProcessDir,
+    identity: Identity,
+    mappings: Vec<Mapping>,
+    memory: ProcessMemory,
+}
+
+impl<'a> Target<'a> {
+    fn open(roots: &'a Roots, pid: Pid, caches: &'a [PathBuf]) -> Result<Self, ProcessError> {
+        let dir = ProcessDir::open(roots, pid)?;
+        let identity = identity(&dir)?;
+        let mappings = read_mappings(&dir)?;
+        let memory = ProcessMemory::new(dir.open_file("mem")?);
+        Ok(Target { roots, pid, caches, dir, identity, mappings, memory })
+    }
+
+    fn library(&self, file: &MappedFile) -> io::Result<Library> {
+        Library::read(self.roots, self.pid, &self.mappings, file)
+    }
+}
+
+/// Bytes that are free in glibc's arenas. `caches` are those of debuginfod.
+///
+/// # Errors
+/// When the process does not use them, or is gone.
+pub fn free_in_glibc(roots: &Roots, pid: Pid, caches: &[PathBuf]) -> Result<u64, PoolsError> {
+    let glibc = arenas::look(&Target::open(roots, pid, caches)?)?;
+    Ok(glibc.arenas.iter().map(Arena::free_bytes).sum())
+}
+
 /// Looks at the allocator of a process. `caches` are those of debuginfod.
 ///
 /// # Errors
-/// When it is none that is known, its state is not found, or the process is gone.
+/// When it is none that is known, glibc's state is not found, or the process is gone.
 pub fn look(roots: &Roots, pid: Pid, caches: &[PathBuf]) -> Result<Pools, PoolsError> {
     let taken_at = format_rfc3339_seconds(SystemTime::now()).to_string();
     let began = Instant::now();
-    let dir = ProcessDir::open(roots, pid)?;
-    let identity = identity(&dir)?;
-    let mappings = read_mappings(&dir)?;
-    let library = Library::find(roots, pid, &mappings).ok_or(PoolsError::NoGlibc(pid))??;
-    let memory = ProcessMemory::new(dir.open_file("mem")?);
-    let shown = || Safe::bytes(library.file.path.as_os_str().as_encoded_bytes());
-    let mut layouts = layout::layouts(library.minor).iter();
-    let found = layouts.find_map(|layout| {
-        Some((library.place(roots, pid, &memory, &mappings, layout, caches)?, layout))
-    });
-    let other = mapped_files(&mappings).into_iter().find(|file| locate::is_other(&file.path));
-    let shown_other = |other: &MappedFile| Safe::bytes(other.path.as_os_str().as_encoded_bytes());
-    let (place, known) = found.ok_or_else(|| match &other {
-        Some(other) => PoolsError::Other { pid, other: shown_other(other) },
-        None => PoolsError::NotFound { library: shown() },
-    })?;
-    let read = || {
-        for _ in 0..TRIES {
-            match glibc::read(&memory, &place, known) {
-                Ok(found) => return Ok(found),
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    return Err(PoolsError::Memory { pid, error });
-                }
-                // If it is gone, this is why.
-                Err(_) => dir.read("stat").map(drop)?,
-            }
+    let target = Target::open(roots, pid, caches)?;
+    let others = other::others(&target);
+    let glibc = arenas::look(&target);
+    // An allocator that somebody put in serves the process. One without a known name may be no more than a layer over glibc's.
+    let first = others.first().filter(|other| other.is_named() || glibc.is_err());
+    let (glibc, seen) = match first {
+        Some(other) => {
+            let seen = other::look(&target, other, glibc.is_ok())?;
+            (glibc.ok(), Some((other, seen)))
         }
-        Err(PoolsError::Busy(pid))
+        None => (Some(glibc?), None),
     };
-    let first = read()?;
-    let second = read()?;
-    let is_quiet = first == second;
-    let (mut arenas, parameters) = second;
-    add_resident(&mut arenas, &memory, &read_mapping_figures(&dir)?);
-    let process = read_figures(&dir)?;
-    let threads = process.threads.unwrap_or(identity.threads);
-    Ok(Pools {
+    let process = read_figures(&target.dir)?;
+    let threads = process.threads.unwrap_or(target.identity.threads);
+    let mut pools = Pools {
         schema: SCHEMA.to_owned(),
         memmgr_version: env!("CARGO_PKG_VERSION").to_owned(),
         taken_at,
         pid: pid.0,
-        comm: identity.comm,
+        comm: target.identity.comm,
         threads,
         rss_bytes: process.rss_bytes,
-        library: library.file.path.to_string_lossy().into_owned(),
-        version: library.minor.map_or_else(
-            || "glibc, statically linked".to_owned(),
-            |minor| format!("glibc 2.{minor}"),
-        ),
-        found: place.by.clone(),
-        beside: other.map(|other| other.path.to_string_lossy().into_owned()),
-        advice: advice::advice(pid.0, threads, &arenas, &parameters),
-        arenas,
-        parameters,
-        is_quiet,
-        read_s: began.elapsed().as_secs_f64(),
-    })
+        allocator: String::new(),
+        library: String::new(),
+        version: String::new(),
+        found: String::new(),
+        view: View::Arenas,
+        why: None,
+        beside: others.get(1).filter(|other| other.is_named()).map(|other| name(&other.file)),
+        arenas: Vec::new(),
+        parameters: None,
+        jemalloc: None,
+        held: Vec::new(),
+        unplaced_stacks: None,
+        settings: Settings::default(),
+        settings_assumed: false,
+        advice: Vec::new(),
+        is_quiet: None,
+        read_s: 0.0,
+    };
+    if let Some(glibc) = glibc {
+        pools.add_glibc(glibc);
+    }
+    if let Some((other, seen)) = seen {
+        pools.add_other(other, seen);
+    }
+    pools.read_s = began.elapsed().as_secs_f64();
+    Ok(pools)
 }
 
-/// What of the heaps of each arena is resident: of the main one what brk gave, of others mappings whose first word says whose
-/// they are (`heap_info` in malloc/arena.c).
-fn add_resident(arenas: &mut [Arena], memory: &ProcessMemory, mappings: &[MappingFigures]) {
-    for arena in &mut *arenas {
-        arena.resident_bytes = Some(0);
+fn name(file: &MappedFile) -> String {
+    file.path.to_string_lossy().into_owned()
+}
+
+impl Pools {
+    fn add_glibc(&mut self, glibc: Glibc) {
+        "glibc".clone_into(&mut self.allocator);
+        self.library = name(&glibc.file);
+        self.version = glibc.version;
+        self.found = glibc.found;
+        self.advice = advice::advice(self.pid, self.threads, &glibc.arenas, &glibc.parameters);
+        self.arenas = glibc.arenas;
+        self.parameters = Some(glibc.parameters);
+        self.is_quiet = Some(glibc.is_quiet);
     }
-    for figures in mappings {
-        let mapping = &figures.mapping;
-        let owner = match mapping.kind {
-            Kind::Heap => arenas.iter_mut().find(|arena| arena.is_main),
-            Kind::Anonymous { .. } if mapping.start.is_multiple_of(HEAP) => {
-                let owner = memory.word(mapping.start).unwrap_or(0);
-                arenas.iter_mut().find(|arena| !arena.is_main && arena.address == owner)
-            }
-            _ => None,
+
+    /// Puts it first; what there is of glibc is beside it.
+    fn add_other(&mut self, other: &Other, seen: Seen) {
+        if self.parameters.is_some() && self.beside.is_none() {
+            self.beside = Some(std::mem::take(&mut self.library));
+        }
+        other.is.family.name().clone_into(&mut self.allocator);
+        self.library = name(&other.file);
+        self.version = seen.version;
+        self.found = seen.found;
+        self.view = seen.view;
+        self.why = seen.why;
+        self.jemalloc = seen.jemalloc;
+        self.held = seen.held;
+        self.unplaced_stacks = Some(seen.unplaced_stacks).filter(|stacks| *stacks > 0);
+        self.settings = seen.settings;
+        self.settings_assumed = seen.is_assumed;
+        self.is_quiet = match (seen.is_quiet, self.is_quiet) {
+            (Some(own), Some(glibc)) => Some(own && glibc),
+            (own, glibc) => own.or(glibc),
         };
-        if let Some(bytes) = owner.and_then(|arena| arena.resident_bytes.as_mut()) {
-            *bytes += figures.rss;
+        let mut advice = suggest::advice(self);
+        advice.append(&mut self.advice);
+        self.advice = advice;
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fixture {
+    use super::*;
+
+    /// Of which nothing is known but whose it is.
+    pub(crate) fn pools(allocator: &str) -> Pools {
+        Pools {
+            schema: SCHEMA.to_owned(),
+            memmgr_version: String::new(),
+            taken_at: String::new(),
+            pid: 7,
+            comm: "server".to_owned(),
+            threads: 40,
+            rss_bytes: None,
+            allocator: allocator.to_owned(),
+            library: format!("/usr/lib/lib{allocator}.so"),
+            version: allocator.to_owned(),
+            found: "by its name".to_owned(),
+            view: View::Mappings,
+            why: None,
+            beside: None,
+            arenas: Vec::new(),
+            parameters: None,
+            jemalloc: None,
+            held: Vec::new(),
+            unplaced_stacks: None,
+            settings: Settings::default(),
+            settings_assumed: false,
+            advice: Vec::new(),
+            is_quiet: None,
+            read_s: 0.0,
         }
     }
-}
-
-/// The C library of a process.
-struct Library {
-    file: MappedFile,
-    build_id: Option<String>,
-    /// 36 of 2.36; not known of a program that it is linked into.
-    minor: Option<u32>,
-    /// What is added to an address of the file.
-    bias: u64,
-}
-
-impl Library {
-    fn find(roots: &Roots, pid: Pid, mappings: &[Mapping]) -> Option<Result<Self, PoolsError>> {
-        let files = mapped_files(mappings);
-        let has_it = |file: &&MappedFile| {
-            let open = open_mapped(&roots.proc, pid, file);
-            open.is_ok_and(|file| locate::by_symbols(file).is_some())
-        };
-        // The program itself comes first, where it is statically linked and not stripped.
-        let file = files
-            .iter()
-            .find(|file| locate::is_glibc(&file.path))
-            .or_else(|| files.iter().take(1).find(has_it))?;
-        Some(Self::read(roots, pid, mappings, file).map_err(|error| PoolsError::File {
-            path: Safe::bytes(file.path.as_os_str().as_encoded_bytes()),
-            error,
-        }))
-    }
-
-    fn read(roots: &Roots, pid: Pid, mappings: &[Mapping], file: &MappedFile) -> io::Result<Self> {
-        let open = |file: &MappedFile| open_mapped(&roots.proc, pid, file);
-        let minor = locate::version(open(file)?);
-        let elf = Elf::open(open(file)?).map_err(io::Error::other)?;
-        let mut modules = Modules::default();
-        let own: Vec<Mapping> = mappings
-            .iter()
-            .filter(|mapping| file_of(mapping) == (file.device, file.inode))
-            .cloned()
-            .collect();
-        let starts = modules.update(&own, open);
-        let bias = starts.iter().find_map(|start| Some(modules.mapped_module(*start)?.2));
-        let bias = bias.ok_or_else(|| io::Error::other("none of its code is mapped"))?;
-        Ok(Library { file: file.clone(), build_id: elf.build_id().map(str::to_owned), minor, bias })
-    }
-
-    fn place(
-        &self,
-        roots: &Roots,
-        pid: Pid,
-        memory: &ProcessMemory,
-        mappings: &[Mapping],
-        layout: &Layout,
-        caches: &[PathBuf],
-    ) -> Option<Place> {
-        let debug_files = self.build_id.iter().flat_map(|build_id| {
-            let cached = caches.iter().map(move |cache| cache.join(build_id).join("debuginfo"));
-            debug_file(build_id, pid, &roots.proc).into_iter().chain(cached)
-        });
-        // What is no file may never open.
-        let debug_files = debug_files
-            .filter(|path| path.is_file())
-            .filter_map(|path| Some((File::open(&path).ok()?, path)));
-        let own = open_mapped(&roots.proc, pid, &self.file).ok();
-        let files = debug_files.chain(own.map(|file| (file, self.file.path.clone())));
-        let by_symbols = files.into_iter().find_map(|(file, path)| {
-            let [arena, parameters] = locate::by_symbols(file)?;
-            let at = |address: u64| address.wrapping_add(self.bias);
-            let by = format!("by the symbols of {}", path.display());
-            Some(Place { arena: at(arena), parameters: at(parameters), by })
-        });
-        let by_symbols = by_symbols.filter(|place| locate::is_right(memory, place, layout));
-        by_symbols.or_else(|| {
-            let heap = mappings.iter().find(|mapping| mapping.kind == Kind::Heap);
-            let heap = heap.map(|mapping| mapping.start);
-            locate::by_search(memory, &self.own_memory(mappings), heap, layout)
-        })
-    }
-
-    /// Its writable data, and what follows without a file.
-    fn own_memory(&self, mappings: &[Mapping]) -> Vec<(u64, u64)> {
-        let mut ranges = Vec::new();
-        let mut end = None;
-        for mapping in mappings.iter().filter(|mapping| mapping.permissions.write) {
-            let is_own = file_of(mapping) == (self.file.device, self.file.inode);
-            let follows =
-                end == Some(mapping.start) && matches!(mapping.kind, Kind::Anonymous { .. });
-            if is_own || follows {
-                ranges.push((mapping.start, mapping.end));
-                end = Some(mapping.end);
-            }
-        }
-        ranges
-    }
-}
-
-/// The caches of debuginfod that this environment names.
-pub fn debuginfod_caches() -> Vec<PathBuf> {
-    locate::debuginfod_caches(|name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(|value| Path::new(&value).into())
-    })
 }

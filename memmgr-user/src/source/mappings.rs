@@ -110,6 +110,8 @@ pub struct MappingFigures {
     pub anonymous: u64,
     /// Touched since the kernel looked last, or since `clear_refs` (`Referenced`), a part of `rss`.
     pub referenced: u64,
+    /// Given back when the kernel wants it (`LazyFree`: MADV_FREE, and not written since), a part of `rss`.
+    pub lazily_freed: u64,
     /// Swapped out (`Swap`).
     pub swap: u64,
     /// Locked (`Locked`).
@@ -135,6 +137,7 @@ impl MappingFigures {
             shared_dirty: 0,
             anonymous: 0,
             referenced: 0,
+            lazily_freed: 0,
             swap: 0,
             locked: 0,
             anon_huge: 0,
@@ -157,6 +160,7 @@ impl MappingFigures {
             b"Shared_Dirty" => &mut self.shared_dirty,
             b"Anonymous" => &mut self.anonymous,
             b"Referenced" => &mut self.referenced,
+            b"LazyFree" => &mut self.lazily_freed,
             b"Swap" => &mut self.swap,
             b"Locked" => &mut self.locked,
             b"AnonHugePages" => &mut self.anon_huge,

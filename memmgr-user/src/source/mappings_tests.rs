@@ -99,6 +99,7 @@ Private_Clean:        40 kB
 Private_Dirty:         9 kB
 Referenced:           30 kB
 Anonymous:            10 kB
+LazyFree:              6 kB
 AnonHugePages:      2048 kB
 Shared_Hugetlb:     2048 kB
 Private_Hugetlb:    4096 kB
@@ -124,6 +125,7 @@ VmFlags: rd wr
         shared_dirty: 1 << 10,
         anonymous: 10 << 10,
         referenced: 30 << 10,
+        lazily_freed: 6 << 10,
         swap: 8 << 10,
         locked: 12 << 10,
         anon_huge: 2 << 20,

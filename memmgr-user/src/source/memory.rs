@@ -40,9 +40,46 @@ impl ProcessMemory {
         self.read(address, &mut bytes)?;
         Ok(words(&bytes).collect())
     }
+
+    /// Reads a text up to its zero byte, of at most so many bytes. It may be anything, and is not the kernel's.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn text(&self, address: u64, most: u64) -> io::Result<String> {
+        // Never across the end of a piece that a mapping may end at.
+        const PIECE: u64 = 64;
+        let (mut text, mut at) = (Vec::new(), address);
+        while (text.len() as u64) < most {
+            let mut piece = [0; PIECE as usize];
+            let piece = &mut piece[..(PIECE - at % PIECE) as usize];
+            self.read(at, piece)?;
+            let end = piece.iter().position(|&byte| byte == 0);
+            text.extend_from_slice(&piece[..end.unwrap_or(piece.len())]);
+            if end.is_some() {
+                break;
+            }
+            at = at.checked_add(piece.len() as u64).ok_or(io::ErrorKind::InvalidData)?;
+        }
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
 }
 
 /// Little-endian words.
 pub fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
     bytes.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_ends_at_a_zero_byte_or_is_cut() {
+        let own = ProcessMemory::new(File::open("/proc/self/mem").unwrap());
+        let text = format!("{}\0behind", "narenas:1,".repeat(20));
+        let read = |most| own.text(text.as_ptr() as u64, most).unwrap();
+        assert_eq!(read(4096), "narenas:1,".repeat(20));
+        assert!((64..128).contains(&read(64).len()));
+        assert!(own.text(8, 64).is_err());
+    }
 }

@@ -1,5 +1,8 @@
 //! What an allocator holds, for a terminal.
 
+mod held;
+mod jemalloc;
+
 use super::{
     page::{Page, Style},
     stat::table,
@@ -10,29 +13,58 @@ use crate::{
     units::human_bytes,
 };
 
-/// The whole view: at most `top` rows of the table, in at most `width` columns.
+/// The whole view: at most `top` rows of each table, in at most `width` columns.
 pub fn pools(pools: &Pools, top: usize, color: bool, width: Option<usize>) -> String {
     let mut page = Page::new(color, width);
     page.paragraph(0, Style::Bold, format!("{} ({}), {}", pools.comm, pools.pid, pools.version));
-    page.field(
-        "a snapshot",
-        if pools.is_quiet {
-            "read twice, and the same both times"
-        } else {
-            "the process allocated meanwhile: figures are a moment apart"
-        },
-    );
+    let read = match pools.is_quiet {
+        Some(true) => "read twice, and the same both times",
+        Some(false) => "the process allocated meanwhile: figures are a moment apart",
+        None => "of its mappings, from outside",
+    };
+    page.field("a snapshot", read);
     page.field("found", format!("{}: {}", pools.library, pools.found));
+    if let Some(why) = &pools.why {
+        let text = format!("its mappings only: {why}");
+        page.styled_field("known", Style::Warn, text);
+    }
     if let Some(other) = &pools.beside {
-        let text = format!("{other} is mapped too: what it serves is not in these figures");
-        page.styled_field("beside it", Style::Warn, text);
+        let is_glibc = pools.parameters.is_some() && pools.allocator != "glibc";
+        let (style, what) = if is_glibc {
+            (Style::Plain, "serves what does not call the one above: its arenas are below")
+        } else {
+            (Style::Warn, "is mapped too: what it serves is not in these figures")
+        };
+        page.styled_field("beside it", style, format!("{other} {what}"));
     }
     if let Some(rss) = pools.rss_bytes {
         page.field("RSS", human_bytes(rss));
     }
+    if let Some(found) = &pools.jemalloc {
+        jemalloc::jemalloc(&mut page, found, top);
+    }
+    if pools.allocator != "glibc" {
+        held::held(&mut page, pools, top);
+        held::settings(&mut page, pools, top);
+    }
+    if let Some(parameters) = &pools.parameters {
+        glibc(&mut page, pools, parameters, top);
+    }
+    if !pools.advice.is_empty() {
+        page.heading("What could be done".to_owned());
+        for text in &pools.advice {
+            page.paragraph(2, Style::Plain, format!("→ {text}"));
+        }
+    }
+    page.finish()
+}
+
+/// glibc's arenas, and what governs them.
+fn glibc(page: &mut Page, pools: &Pools, parameters: &Parameters, top: usize) {
     let sum = |of: fn(&Arena) -> u64| pools.arenas.iter().map(of).sum::<u64>();
     let (system, free) = (sum(|arena| arena.system_bytes), sum(Arena::free_bytes));
-    page.heading("Heap".to_owned());
+    let of = if pools.allocator == "glibc" { "" } else { " of glibc" };
+    page.heading(format!("Heap{of}"));
     page.field(
         "of the kernel",
         format!(
@@ -61,16 +93,11 @@ pub fn pools(pools: &Pools, top: usize, color: bool, width: Option<usize>) -> St
             words::counted(chunks, "chunk"),
         ),
     );
-    mapped(&mut page, &pools.parameters);
-    arenas(&mut page, pools, top);
-    settings(&mut page, pools);
-    if !pools.advice.is_empty() {
-        page.heading("What could be done".to_owned());
-        for text in &pools.advice {
-            page.paragraph(2, Style::Plain, format!("→ {text}"));
-        }
-    }
-    page.finish()
+    mapped(page, parameters);
+    page.heading(format!("Arenas{of}"));
+    arenas(page, pools, top);
+    page.heading(format!("Settings{of}"));
+    settings(page, pools, parameters);
 }
 
 fn mapped(page: &mut Page, parameters: &Parameters) {
@@ -86,7 +113,6 @@ fn mapped(page: &mut Page, parameters: &Parameters) {
 }
 
 fn arenas(page: &mut Page, pools: &Pools, top: usize) {
-    page.heading("Arenas".to_owned());
     let mut sorted: Vec<&Arena> = pools.arenas.iter().collect();
     sorted.sort_by_key(|arena| std::cmp::Reverse(arena.system_bytes));
     let rows: Vec<([String; 7], String)> = sorted
@@ -111,9 +137,7 @@ fn arenas(page: &mut Page, pools: &Pools, top: usize) {
     table(page, head, "arena", &rows, top);
 }
 
-fn settings(page: &mut Page, pools: &Pools) {
-    let parameters = &pools.parameters;
-    page.heading("Settings".to_owned());
+fn settings(page: &mut Page, pools: &Pools, parameters: &Parameters) {
     let rises = if parameters.thresholds_rise { "; rises with what is freed" } else { "; fixed" };
     page.field(
         "own mapping",
@@ -145,4 +169,119 @@ fn settings(page: &mut Page, pools: &Pools) {
         )
     };
     page.field("of a thread", cached);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pools::{
+        Bin, Counted, Held, Jemalloc, JemallocArena, Origin, Setting, Settings, View, fixture,
+    };
+
+    const MIB: u64 = 1 << 20;
+
+    #[track_caller]
+    fn check(shown: &Pools, present: &[&str], absent: &[&str]) {
+        let text = pools(shown, 2, false, None);
+        assert!(present.iter().all(|part| text.contains(part)), "{text}");
+        assert!(!absent.iter().any(|part| text.contains(part)), "{text}");
+    }
+
+    #[test]
+    fn of_mappings_it_says_why_no_more_is_known() {
+        let held = |name: &str, lazily_freed_bytes| Held {
+            name: name.to_owned(),
+            mappings: 2,
+            size_bytes: 9 * MIB,
+            resident_bytes: 8 * MIB,
+            lazily_freed_bytes,
+            ..Held::default()
+        };
+        let setting = |name: &str, origin| Setting {
+            name: name.to_owned(),
+            value: "\u{1b}[2J".to_owned(),
+            origin,
+        };
+        let shown = Pools {
+            why: Some("it is stripped".to_owned()),
+            held: vec![held("[anon]", 3 * MIB), held("[anon:\u{1b}x]", 0)],
+            unplaced_stacks: Some(1),
+            settings: Settings(vec![
+                setting("narenas", Origin::Environment),
+                setting("tcache", Origin::Default),
+                setting("retain", Origin::Default),
+            ]),
+            ..fixture::pools("tcmalloc")
+        };
+        check(
+            &shown,
+            &[
+                "of its mappings, from outside",
+                "its mappings only: it is stripped",
+                "9.0 MiB   8.0 MiB    0 B       3.0 MiB",
+                "[anon]: the allocator's",
+                "[anon:\\u{1b}x]: the name that the process gave",
+                "narenas: \\u{1b}[2J (by its environment)",
+                "and 1 setting more: --top 3",
+                "1 thread ran",
+            ],
+            &["\u{1b}", "Heap", "What could be done"],
+        );
+    }
+
+    #[test]
+    fn of_jemalloc_it_says_what_is_in_use_and_what_is_not() {
+        let bin = |size_bytes, slabs| Bin {
+            size_bytes,
+            slab_bytes: MIB,
+            slab_regions: MIB / size_bytes,
+            slabs,
+            regions: MIB / size_bytes,
+        };
+        let arena = |index, bins| JemallocArena {
+            index,
+            threads: 3,
+            active_bytes: 20 * MIB,
+            dirty_bytes: MIB,
+            dirty_decay_ms: 10_000,
+            muzzy_decay_ms: -1,
+            cached_bytes: Some(MIB / 2),
+            counted: Some(Counted {
+                large_count: 1,
+                large_bytes: 2 * MIB,
+                bins,
+                ..Counted::default()
+            }),
+            ..JemallocArena::default()
+        };
+        let found = Jemalloc {
+            arenas: vec![arena(0, vec![bin(4096, 4)]), arena(2, vec![bin(4096, 2), bin(512, 1)])],
+            most_arenas: Some(8),
+            has_statistics: true,
+        };
+        let with = |found| Pools {
+            view: View::Arenas,
+            is_quiet: Some(false),
+            jemalloc: Some(found),
+            ..fixture::pools("jemalloc")
+        };
+        check(
+            &with(found.clone()),
+            &[
+                "figures are a moment apart",
+                "40.0 MiB in 2 arenas of 8",
+                "7.0 MiB in use, 1.0 MiB of it kept free by threads for themselves (tcache): 3.0 MiB small, 4.0 MiB in 2 large ones",
+                "4.0 MiB (57.1%) of 7.0 MiB in 7 slabs",
+                "10.0s/never",
+                "4096 bytes",
+            ],
+            &["built without statistics", "its mappings only"],
+        );
+        let uncounted = Jemalloc {
+            arenas: vec![JemallocArena { counted: None, ..arena(0, Vec::new()) }],
+            has_statistics: false,
+            ..found
+        };
+        check(&with(uncounted), &["built without statistics"], &["Small blocks", "in use, "]);
+    }
 }
