@@ -6,10 +6,10 @@
 
 mod cautions;
 mod findings;
-mod identity;
+pub(crate) mod identity;
 mod noise;
 mod shares;
-mod side;
+pub(crate) mod side;
 mod stacks;
 #[cfg(test)]
 mod tests;

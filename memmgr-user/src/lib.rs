@@ -20,6 +20,7 @@ pub mod escape;
 pub mod estimate;
 pub mod go;
 pub mod govern;
+pub mod group;
 pub mod history;
 pub mod judge;
 pub mod modules;

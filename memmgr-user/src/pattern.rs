@@ -12,8 +12,23 @@ impl Pattern {
         (!text.is_empty()).then(|| Pattern(text.to_owned()))
     }
 
+    /// Takes the name of processes, as the kernel keeps it.
+    ///
+    /// # Errors
+    /// When it can be no process's name.
+    pub fn of_process(text: &str) -> Result<Self, String> {
+        let pattern = Self::new(text).ok_or("the name is empty, which names nobody")?;
+        // TASK_COMM_LEN of include/linux/sched.h, less the 0 at the end.
+        if pattern.shortest() > 15 {
+            return Err(format!(
+                "the kernel keeps 15 bytes of a process's name, {text:?} has more: cut it there, or write `*` for the rest"
+            ));
+        }
+        Ok(pattern)
+    }
+
     /// Bytes of the shortest name that matches.
-    pub fn shortest(&self) -> usize {
+    fn shortest(&self) -> usize {
         self.0.split('*').map(str::len).sum()
     }
 

@@ -152,6 +152,7 @@ pub async fn run(
     let settings = Settings { mapping_way, ..plan.settings(session.stack_kind()) };
     session.kernel.set(settings)?;
     let mut steering = Steering::begin(plan, &session, settings, began);
+    let mut forks_freed = 0;
     counting(&session);
     // A moment, not a distance from the last wake-up: whatever else wakes the task puts no drain off.
     let mut drain_at = TokioInstant::now();
@@ -200,6 +201,10 @@ pub async fn run(
                     read_code(roots, target, late, &mut collector);
                 }
                 let books = session.kernel.books()?;
+                let forks = collector.counts.forks;
+                if forks > forks_freed && session.kernel.free_heirs() {
+                    forks_freed = forks;
+                }
                 // A disk that is behind makes intervals longer; events never wait for it.
                 match recorder.room() {
                     Room::Here(permit) => {

@@ -206,6 +206,7 @@ fn plan(selection: Selection) -> CapturePlan {
         probes: Vec::new(),
         allow_traced: false,
         budget: Budget::Off,
+        in_group: false,
     }
 }
 

@@ -59,13 +59,27 @@ impl Capture {
             .unwrap_or_else(|outcome| panic!("memmgr does not capture:\n{}", outcome.stderr))
     }
 
+    /// The same for several processes: `whom` is how they are named.
+    #[track_caller]
+    pub fn start_of(whom: &[&str], flags: &[&str]) -> Self {
+        Self::try_start_of(whom, flags)
+            .unwrap_or_else(|outcome| panic!("memmgr does not capture:\n{}", outcome.stderr))
+    }
+
     /// The same, for captures that may be refused.
     pub fn try_start(pid: u32, flags: &[&str]) -> Result<Self, Box<Outcome>> {
+        Self::try_start_of(&["--pid", &pid.to_string()], flags)
+    }
+
+    /// The same for several processes.
+    pub fn try_start_of(whom: &[&str], flags: &[&str]) -> Result<Self, Box<Outcome>> {
         let directory = tempfile::tempdir().expect("no temporary directory");
         let stdout = File::create(directory.path().join("stdout")).expect("no temporary file");
         let mut command = Command::new(binary());
         command
-            .args(["report", "--pid", &pid.to_string(), "--output"])
+            .arg("report")
+            .args(whom)
+            .arg("--output")
             .arg(directory.path().join("report.json"))
             .args(flags);
         if !flags.contains(&"--duration") {
@@ -99,6 +113,13 @@ impl Capture {
             }
         }
         false
+    }
+
+    /// Waits until memmgr has said a line with this in it; panics when it ends without.
+    #[track_caller]
+    pub fn wait_for(&mut self, part: &str) {
+        let there = self.said.iter().any(|line| line.contains(part)) || self.says(part);
+        assert!(there, "it never said {part:?}: {:?}", self.said);
     }
 
     /// The process id of memmgr.

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// A server with its data. It ends when this is dropped.
@@ -59,6 +60,49 @@ pub fn redis(environment: Environment) -> (Server, u16) {
     let server = Server { child: Ends(child), directory };
     wait_for("redis-server", || TcpStream::connect(("127.0.0.1", port)).is_ok());
     (server, port)
+}
+
+/// nginx of the distribution and its port. Its workers end with it, for which it has to be asked.
+pub struct Nginx {
+    child: Child,
+    _directory: TempDir,
+}
+
+/// nginx with so many workers; every request is answered with a few bytes.
+pub fn nginx(workers: u32) -> (Nginx, u16) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (port, path) = (free_port(), directory.path().display());
+    let configuration = directory.path().join("nginx.conf");
+    let text = format!(
+        "daemon off; worker_processes {workers}; pid {path}/pid; error_log {path}/errors; events {{}}\n\
+         http {{ access_log off; server {{ listen 127.0.0.1:{port} reuseport; return 200 \"well\"; }} }}\n"
+    );
+    fs::write(&configuration, text).expect("a file");
+    let child = Command::new("nginx")
+        .arg("-c")
+        .arg(&configuration)
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nginx starts");
+    let nginx = Nginx { child, _directory: directory };
+    wait_for("nginx", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    (nginx, port)
+}
+
+impl Nginx {
+    /// The process that starts the others.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        // Nothing to do about a failure: it has ended already.
+        let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
+        let _ = self.child.wait();
+    }
 }
 
 /// postgres of the distribution, on a socket in its directory, as the user `postgres`.

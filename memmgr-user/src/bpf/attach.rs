@@ -215,6 +215,24 @@ impl HeapPrograms {
         Ok(placed)
     }
 
+    /// Takes the breakpoints of these probes out of processes that inherited them by fork. They see nothing there and would pay
+    /// for each hit as long as they live, because the handlers of a link say of other processes that they want to stay.
+    ///
+    /// When a handler is taken away, the kernel takes its breakpoint out of every process in which no other handler wants
+    /// it (`register_for_each_vma` in kernel/events/uprobes.c). So one is placed for memmgr itself, which is no target,
+    /// and taken away. Of perf events the kernel does this by itself at the first hit.
+    pub fn free_heirs(&self, files: &[FileProbes]) -> Result<(), KernelError> {
+        if self.rung == Rung::Perf {
+            return Ok(());
+        }
+        let own = Pid(std::process::id());
+        for file in files {
+            let link = multi(&self.entry, AttachType::UprobeMulti, false, own, file, |_| true)?;
+            drop(Links(link.into_iter().collect()));
+        }
+        Ok(())
+    }
+
     /// Hits that the kernel did not deliver because the program was running already.
     pub fn missed(&self) -> u64 {
         let programs = [&self.entry, &self.second, &self.exit].into_iter();

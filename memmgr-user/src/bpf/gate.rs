@@ -17,6 +17,7 @@ pub struct Gate {
     pid: Pid,
     files: Vec<FileProbes>,
     state: State,
+    freeing: Option<thread::JoinHandle<()>>,
 }
 
 enum State {
@@ -28,7 +29,7 @@ enum State {
 impl Gate {
     /// Probes that are in place.
     pub fn open(programs: HeapPrograms, pid: Pid, files: Vec<FileProbes>, links: Links) -> Self {
-        Gate { programs: Arc::new(programs), pid, files, state: State::Open(links) }
+        Gate { programs: Arc::new(programs), pid, files, state: State::Open(links), freeing: None }
     }
 
     /// Begins to place the probes that are wanted, or to take all away; nothing when they are so already, or on their way.
@@ -97,10 +98,35 @@ impl Gate {
         Ok(())
     }
 
+    /// Begins to take the breakpoints, and those of `others`, out of processes that the target has made; see
+    /// [`HeapPrograms::free_heirs`]. Whether it does: not while probes are on their way, nor while it does already.
+    pub fn free_heirs(&mut self, others: Option<&FileProbes>) -> bool {
+        let own = match &self.state {
+            State::Turning(_) => return false,
+            State::Closed => &[][..],
+            State::Open(_) => &self.files,
+        };
+        if self.freeing.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return false;
+        }
+        let files: Vec<FileProbes> = own.iter().chain(others).cloned().collect();
+        let programs = Arc::clone(&self.programs);
+        let free = move || {
+            if let Err(error) = programs.free_heirs(&files) {
+                tracing::debug!("children keep their breakpoints: {error}");
+            }
+        };
+        self.freeing = thread::Builder::new().spawn(free).ok();
+        self.freeing.is_some()
+    }
+
     /// What is in place, to be closed.
     pub fn into_descriptors(mut self) -> Vec<OwnedFd> {
         if let Err(error) = self.settle() {
             tracing::debug!("{error}");
+        }
+        if let Some(freeing) = self.freeing.take() {
+            freeing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }
         match self.state {
             State::Open(links) => links.into_descriptors(),

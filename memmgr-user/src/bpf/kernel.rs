@@ -326,6 +326,13 @@ impl Kernel {
         })
     }
 
+    /// Begins to take the breakpoints out of processes that the target has made, which inherited them. Whether it does; where
+    /// there is nothing of the allocator's, it cannot.
+    pub fn free_heirs(&mut self) -> bool {
+        let library = self.mappings.as_ref().and_then(Mappings::library);
+        self.heap.as_mut().is_some_and(|gate| gate.free_heirs(library))
+    }
+
     /// Puts settings in force; every program sees them at its next hit.
     pub fn set(&mut self, settings: Settings) -> Result<(), KernelError> {
         self.settings.set(0, PodSettings(settings), 0).map_err(map_error)

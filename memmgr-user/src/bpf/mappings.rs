@@ -57,6 +57,8 @@ pub struct Mappings {
     links: Links,
     /// Those on functions, to ask what they missed.
     programs: Vec<OwnedFd>,
+    /// Those on the target's C library.
+    library: Option<FileProbes>,
     way: Way,
 }
 
@@ -113,15 +115,24 @@ impl Mappings {
             }
         };
         tracing::debug!("mapping system calls not by functions: {why}");
-        match library().map(|library| by_library(programs, &library)) {
-            Some(Ok(links)) => {
-                return Ok(Mappings { links, programs: Vec::new(), way: Way::Library { why } });
+        if let Some(library) = library() {
+            match by_library(programs, &library) {
+                Ok(links) => {
+                    let (library, way) = (Some(library.file), Way::Library { why });
+                    return Ok(Mappings { links, programs: Vec::new(), library, way });
+                }
+                Err(error) => {
+                    tracing::debug!("mapping system calls not by the library: {error}");
+                }
             }
-            Some(Err(error)) => tracing::debug!("mapping system calls not by the library: {error}"),
-            None => {}
         }
-        let links = by_tracepoints(programs)?;
-        Ok(Mappings { links, programs: Vec::new(), way: Way::Tracepoints { why } })
+        let (links, way) = (by_tracepoints(programs)?, Way::Tracepoints { why });
+        Ok(Mappings { links, programs: Vec::new(), library: None, way })
+    }
+
+    /// The probes on the target's C library.
+    pub fn library(&self) -> Option<&FileProbes> {
+        self.library.as_ref()
     }
 
     /// How the calls are watched.
@@ -140,7 +151,7 @@ impl Mappings {
         let way = Way::Tracepoints { why: why.clone() };
         let links = by_tracepoints(programs)?;
         put_in_force()?;
-        (self.links, self.way) = (links, way);
+        (self.links, self.way, self.library) = (links, way, None);
         Ok(())
     }
 
@@ -182,7 +193,8 @@ fn by_functions(programs: &Programs) -> Result<Mappings, KernelError> {
     }
     drop(functions);
     give_back_unused();
-    Ok(Mappings { links: links.into(), programs: loaded_programs, way: Way::Functions })
+    let (programs, way) = (loaded_programs, Way::Functions);
+    Ok(Mappings { links: links.into(), programs, library: None, way })
 }
 
 fn by_library(programs: &Programs, library: &LibraryProbes<'_>) -> Result<Links, KernelError> {

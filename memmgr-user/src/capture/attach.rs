@@ -62,6 +62,17 @@ pub enum AttachError {
     Changed(String),
 }
 
+impl AttachError {
+    /// Whether the process is not there (any more).
+    pub fn is_gone(&self) -> bool {
+        match self {
+            AttachError::Target(error) => error.is_gone(),
+            AttachError::Process(error) => error.is_gone(),
+            _ => false,
+        }
+    }
+}
+
 fn reasons(not_covered: &[NotCovered]) -> String {
     if not_covered.is_empty() {
         return "none of its mapped files defines malloc and free".into();
@@ -79,6 +90,9 @@ pub struct Session {
     pub events: RingBuf<MapData>,
     /// What is probed.
     pub plan: AttachPlan,
+    /// Where the target's C library makes mapping calls, if they are watched there. Its probes are placed by the descriptor
+    /// that this holds.
+    pub library_calls: Option<LibraryCalls>,
     /// What is not, beyond what the plan says.
     pub not_covered: Vec<NotCovered>,
     /// How the allocator's probes are attached; `None` where there are none.
@@ -95,6 +109,8 @@ pub struct Session {
     pub program_break: Option<u64>,
     /// Whether memmgr started the process and waits for it to become its command.
     pub launched: bool,
+    /// Whether other captures of ours have probes at the same places.
+    pub in_group: bool,
     /// When attaching began.
     pub began: Instant,
     /// How long it took until counting began, in seconds.
@@ -177,7 +193,14 @@ impl Session {
             mapping_calls(&files, open, kernel_facts(kernel_release))
         };
         let ladder = Rung::ladder(kernel_release);
-        not_covered.extend(attach_mappings(&mut kernel, capture.pid, library, ladder));
+        let mut library_calls = None;
+        not_covered.extend(attach_mappings(
+            &mut kernel,
+            capture.pid,
+            library,
+            &mut library_calls,
+            ladder,
+        ));
         for allocator in &plan.allocators {
             if !allocator.is_unchanged().unwrap_or(false) {
                 return Err(AttachError::Changed(allocator.path.display().to_string()));
@@ -198,6 +221,7 @@ impl Session {
             kernel,
             events,
             plan,
+            library_calls,
             not_covered,
             rung,
             stack,
@@ -206,15 +230,18 @@ impl Session {
             late: Latecomers::new(&files, request),
             program_break: program_break(&mappings),
             launched: launch.is_some(),
+            in_group: capture.in_group,
             began,
             attach_s: began.elapsed().as_secs_f64(),
             target,
         })
     }
 
-    /// Whether the return of a call of this function is followed even when the call is passed over.
+    /// Whether the return of a call of this function is followed even when the call is passed over: also where several
+    /// sessions stand at one place, because the kernel asks each of them, and those of other processes answer with 0, which
+    /// is to follow it (`uprobe_multi_link_handler` in kernel/trace/bpf_trace.c).
     pub fn always_returns(&self, cookie: Cookie) -> bool {
-        self.rung != Some(Rung::Session) || !cookie.is_leaf()
+        self.in_group || self.rung != Some(Rung::Session) || !cookie.is_leaf()
     }
 
     /// How events come, in a word.
@@ -233,9 +260,9 @@ fn attach_mappings(
     kernel: &mut Kernel,
     pid: Pid,
     library: impl FnOnce() -> Result<LibraryCalls, String>,
+    calls: &mut Option<LibraryCalls>,
     ladder: &[Rung],
 ) -> Option<NotCovered> {
-    let mut calls = None;
     let probes = || match library() {
         Ok(found) if found.is_unchanged().unwrap_or(false) => {
             let found = calls.insert(found);

@@ -6,6 +6,7 @@
 use std::{
     arch::naked_asm,
     hint::black_box,
+    sync::OnceLock,
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -34,8 +35,10 @@ const FEWER: u64 = 8;
 /// busy host lacks.
 const COLLECTED: f64 = 700.0;
 
-/// Measures in a thread of its own, which takes about 100 ms of a processor. Where something fails the usual prices stand.
+/// Measures in a thread of its own, which takes about 100 ms of a processor. Where something fails the usual prices stand. It
+/// is done once: measurements side by side would meet each other's probes.
 pub fn begin() -> Option<JoinHandle<Costs>> {
+    static COSTS: OnceLock<Costs> = OnceLock::new();
     let measured = || {
         let costs = try_measure(Rung::ladder(running_kernel())).unwrap_or_else(|error| {
             tracing::debug!("the cost of a hit could not be measured: {error}");
@@ -44,7 +47,8 @@ pub fn begin() -> Option<JoinHandle<Costs>> {
         give_back_unused();
         costs
     };
-    thread::Builder::new().name("calibration".into()).spawn(measured).ok()
+    let once = move || *COSTS.get_or_init(measured);
+    thread::Builder::new().name("calibration".into()).spawn(once).ok()
 }
 
 /// Begins with an instruction that the kernel emulates (`push_setup_xol_ops` in arch/x86/kernel/uprobes.c).

@@ -87,6 +87,8 @@ pub struct CapturePlan {
     pub allow_traced: bool,
     /// What the capture may cost the target.
     pub budget: Budget,
+    /// Whether it is one of several, side by side, whose probes stand at the same places.
+    pub in_group: bool,
 }
 
 impl CapturePlan {
@@ -105,6 +107,7 @@ impl CapturePlan {
             probes: Vec::new(),
             allow_traced: false,
             budget: Budget::Percent(5.0),
+            in_group: false,
         }
     }
 

@@ -5,17 +5,13 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr, time::Dur
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use memmgr::{
-    aggregate::Filter,
-    allocator::{AllocatorOption, ProbeOption},
-    capture::{CapturePlan, Selection, StackOption},
-    govern::Budget,
     sink::{Class, Format, Metric},
-    units::Pid,
     watch::{config::Severity, rule::Rule},
 };
 
 use super::{
-    go::Go, input::Input, optimize_args::Optimize, pools::Pools, snapshot::Snapshot, values,
+    capture_flags::CaptureFlags, go::Go, input::Input, optimize_args::Optimize, pools::Pools,
+    snapshot::Snapshot, values,
 };
 
 /// Where did this process's memory go, and who holds it?
@@ -74,9 +70,9 @@ pub enum Verb {
 
 /// A capture into a recording.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("whom").args(["pid", "command"]).required(true))]
+#[command(group = ArgGroup::new("whom").args(["pid", "cgroup", "name", "command"]).required(true))]
 pub struct Record {
-    /// Where to [default: memmgr.NAME.PID.db]
+    /// Where to; for several processes a directory [default: memmgr.NAME.PID.db, for several memmgr.NAME]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Overwrite an existing recording
@@ -86,15 +82,16 @@ pub struct Record {
     #[command(flatten)]
     pub capture: CaptureFlags,
     /// Start this command and capture it until it ends; memmgr ends with its exit code
-    #[arg(last = true, value_name = "COMMAND", conflicts_with = "pid")]
+    #[arg(last = true, value_name = "COMMAND", conflicts_with = "follow_forks")]
     pub command: Vec<OsString>,
 }
 
 /// A capture or something captured earlier, and what to render from it.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("what").args(["input", "pid"]).required(true))]
+#[command(group = ArgGroup::new("what").args(["input", "pid", "cgroup", "name"]).required(true))]
 pub struct Job {
-    /// A recording, a moment of one (FILE@30s), or a JSON report: rendered without a capture
+    /// A recording, a moment of one (FILE@30s), a directory of recordings, a JSON report, or a process of one (FILE#PID): rendered
+    /// without a capture
     #[arg(value_name = "RECORDING")]
     pub input: Option<Input>,
     /// How to capture.
@@ -106,130 +103,6 @@ pub struct Job {
     /// How to render.
     #[command(flatten)]
     pub render: RenderFlags,
-}
-
-/// How long a process is captured when nobody says.
-const USUAL_DURATION: Duration = Duration::from_secs(30);
-
-/// Capture flags.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Capture")]
-pub struct CaptureFlags {
-    /// The process to attach to
-    #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..))]
-    pub pid: Option<u32>,
-    /// How long to capture; 0 is until Ctrl-C [default: 30s, for a command until it ends]
-    #[arg(short, long, value_name = "TIME", value_parser = values::time)]
-    pub duration: Option<Duration>,
-    /// Which calls are captured
-    #[arg(long, value_enum, default_value_t = ModeFlag::Auto)]
-    pub mode: ModeFlag,
-    /// Percent of the process's processor time that the capture may take; `off` for no limit [default: 5, in exact mode off]
-    #[arg(long, value_name = "PERCENT", value_parser = values::budget, allow_hyphen_values = true)]
-    pub max_overhead: Option<Budget>,
-    /// Mean bytes between samples
-    #[arg(long, value_name = "BYTES", default_value = "512KiB", value_parser = values::sample_interval)]
-    pub sample_interval: u64,
-    /// Distance of the points of the timeline
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::interval)]
-    pub interval: Duration,
-    /// Frame pointers, unwind tables, or what the mapped files allow
-    #[arg(long, value_enum, default_value_t = StackFlag::Auto)]
-    pub stack: StackFlag,
-    /// Bytes of stack to copy where unwind tables are used: 4KiB to 64KiB
-    #[arg(long, value_name = "BYTES", default_value = "16KiB", value_parser = values::stack_bytes)]
-    pub stack_bytes: u32,
-    /// Size of the ring buffer between the kernel and memmgr [default: 8MiB, in exact mode 16MiB, for a command 64MiB]
-    #[arg(long, value_name = "BYTES", value_parser = values::ring_bytes)]
-    pub ring_bytes: Option<u32>,
-    /// Show only outstanding blocks of at least this age
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = values::time)]
-    pub min_age: Duration,
-    /// Show only outstanding blocks of at least this size
-    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = values::size)]
-    pub min_size: u64,
-    /// Probe malloc, free and so on in this mapped file, with this before their names
-    #[arg(long, value_name = "PATH[:PREFIX]")]
-    pub allocator: Vec<AllocatorOption>,
-    /// Probe a function that has no symbol: malloc@0x1234, free@/lib/x.so:0x5678 (file offsets)
-    #[arg(long, value_name = "FUNC@OFFSET")]
-    pub probe: Vec<ProbeOption>,
-    /// Attach although a debugger traces the process
-    #[arg(long)]
-    pub allow_traced: bool,
-}
-
-/// Which calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ModeFlag {
-    /// What --max-overhead allows: every call, else samples, else windows of time beside page faults and mappings
-    Auto,
-    /// Every call: exact figures, for short captures and targets that allocate little
-    Exact,
-    /// Poisson sampling by bytes: estimates at a small cost
-    Sample,
-    /// No allocator is probed: page faults and mappings tell which code makes the process grow, at almost no cost
-    Growth,
-}
-
-/// Which stacks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum StackFlag {
-    /// What the mapped files allow
-    Auto,
-    /// Frame pointers
-    Fp,
-    /// Unwind tables
-    Dwarf,
-}
-
-impl CaptureFlags {
-    /// What the flags mean for this process.
-    pub fn plan(&self, pid: Pid) -> CapturePlan {
-        let budget = match (self.max_overhead, self.mode) {
-            // All of its time is no limit.
-            (Some(Budget::Percent(100.0)), _) | (None, ModeFlag::Exact) => Budget::Off,
-            (None, ModeFlag::Auto | ModeFlag::Sample | ModeFlag::Growth) => Budget::Percent(5.0),
-            (Some(budget), _) => budget,
-        };
-        CapturePlan {
-            pid,
-            selection: match self.mode {
-                // No probe is for nothing: as near to that as there is.
-                _ if budget.is_below_a_window() => {
-                    Selection::Growth { interval: self.sample_interval }
-                }
-                ModeFlag::Auto => Selection::Auto { growth_first: true },
-                // A budget may forbid it: then as near to it as the budget allows.
-                ModeFlag::Exact if budget != Budget::Off => Selection::Auto { growth_first: false },
-                ModeFlag::Exact => Selection::Exact,
-                ModeFlag::Sample => Selection::Sample { interval: self.sample_interval },
-                ModeFlag::Growth => Selection::Growth { interval: self.sample_interval },
-            },
-            stack: match self.stack {
-                StackFlag::Auto => StackOption::Auto,
-                StackFlag::Fp => StackOption::FramePointers,
-                StackFlag::Dwarf => StackOption::Tables,
-            },
-            stack_bytes: self.stack_bytes,
-            ring_bytes: self.ring_bytes.unwrap_or(match self.mode {
-                ModeFlag::Exact => 16 << 20,
-                ModeFlag::Auto | ModeFlag::Sample | ModeFlag::Growth => 8 << 20,
-            }),
-            duration: Some(self.duration.unwrap_or(USUAL_DURATION)).filter(|d| !d.is_zero()),
-            interval: self.interval,
-            filter: self.filter(),
-            allocators: self.allocator.clone(),
-            probes: self.probe.clone(),
-            allow_traced: self.allow_traced,
-            budget,
-        }
-    }
-
-    /// Which outstanding blocks are shown.
-    pub fn filter(&self) -> Filter {
-        Filter { min_age_s: self.min_age.as_secs_f64(), min_size: self.min_size }
-    }
 }
 
 /// Render flags.

@@ -1,6 +1,6 @@
 //! `flamegraph`, `leaks` and `report`: capture, then render; or render an earlier report.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -21,12 +21,14 @@ use memmgr::{
     sink::{Class, Format, leaks_table, render, write},
     source::roots::Roots,
     symbolize::Symbols,
-    units::{Pid, human_bytes},
+    units::human_bytes,
 };
 
 use super::{
     args::{Job, JudgeFlags, RenderFlags, SeverityFlag},
+    capture_flags::Whom,
     exit::Found,
+    group,
     input::Reading,
     render::Destinations,
 };
@@ -44,9 +46,10 @@ pub enum Show {
 
 /// Runs one of the three verbs.
 pub fn run(job: &Job, show: Show) -> anyhow::Result<()> {
-    let destinations = open(&job.render, show, job.capture.pid)?;
+    let whom = job.capture.whom();
+    let destinations = open(&job.render, show, whom.as_ref())?;
     let suppressions = suppressions(&job.judge)?;
-    let mut report = match (&job.input, job.capture.pid) {
+    let mut report = match (&job.input, whom) {
         (Some(input), _) => {
             let debug_directories = job.judge.debug_dir.clone();
             input.load(&Reading {
@@ -55,7 +58,8 @@ pub fn run(job: &Job, show: Show) -> anyhow::Result<()> {
                 suppressions,
             })?
         }
-        (None, Some(pid)) => capture(&job.capture.plan(Pid(pid)), &suppressions)?,
+        (None, Some(Whom::One(pid))) => capture(&job.capture.plan(pid), &suppressions)?,
+        (None, Some(Whom::Group(who))) => group::capture(&job.capture, who, &suppressions)?,
         (None, None) => anyhow::bail!("name a process with -p PID, or a recording"),
     };
     report.drop_flat_series();
@@ -92,12 +96,14 @@ fn suppressions(flags: &JudgeFlags) -> anyhow::Result<Suppressions> {
 }
 
 /// A flame graph that was not told where to go gets a file, and the table goes to stdout.
-fn open(flags: &RenderFlags, show: Show, pid: Option<u32>) -> anyhow::Result<Destinations> {
+fn open(flags: &RenderFlags, show: Show, whom: Option<&Whom>) -> anyhow::Result<Destinations> {
     if show != Show::FlameGraph {
         return Destinations::open(flags, Format::Text, None);
     }
-    let usual: PathBuf =
-        pid.map_or_else(|| "memmgr.svg".into(), |pid| format!("memmgr.{pid}.svg").into());
+    let usual: PathBuf = match whom {
+        Some(Whom::One(pid)) => format!("memmgr.{pid}.svg").into(),
+        Some(Whom::Group(_)) | None => "memmgr.svg".into(),
+    };
     Destinations::open(flags, Format::Svg, Some(usual))
 }
 
@@ -139,7 +145,22 @@ pub fn record(
     let recorder = Recorder::start(recording).context("memmgr's threads could not be started")?;
     let (captured, target) =
         runtime.block_on(follow(roots, plan, session, &recorder, until, go))?;
-    pipeline::conclude(roots, plan, captured, target, recorder)
+    let last = captured.last_look(roots, &target);
+    pipeline::conclude(roots, plan, captured, last, recorder)
+}
+
+/// Ends when a signal asks for it. To be called within a runtime.
+pub fn interrupted(until: Until) -> io::Result<impl Future<Output = ()> + Unpin> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    Ok(Box::pin(async move {
+        tokio::select! {
+            () = async { while interrupt.recv().await.is_none() || until == Until::Ended {} } => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+    }))
 }
 
 async fn follow(
@@ -153,16 +174,7 @@ async fn follow(
     let (pulse, pulses) = watch::channel(Pulse::default());
     let shown =
         progress::start(pulses, plan.duration).context("memmgr's threads could not be started")?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let interrupted = Box::pin(async move {
-        tokio::select! {
-            () = async { while interrupt.recv().await.is_none() || until == Until::Ended {} } => {}
-            _ = terminate.recv() => {}
-            _ = hang_up.recv() => {}
-        }
-    });
+    let interrupted = interrupted(until)?;
     // Said only now: who waits for this line may rely on every call from here on, and on Ctrl-C.
     let mut gone = Ok(());
     let counting = |session: &Session| {

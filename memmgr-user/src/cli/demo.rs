@@ -41,6 +41,7 @@ pub fn run(options: &Demo) -> anyhow::Result<()> {
         probes: Vec::new(),
         allow_traced: false,
         budget: Budget::Off,
+        in_group: false,
     };
     memmgr::say!("memmgr: started a small program that leaks (process {})", plan.pid);
     let outputs = [

@@ -184,6 +184,7 @@ fn probes(roots: &Roots) -> Check {
         probes: Vec::new(),
         allow_traced: true,
         budget: Budget::Off,
+        in_group: false,
     };
     match Session::attach(roots, &plan, None) {
         Ok(session) => {

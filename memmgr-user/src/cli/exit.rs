@@ -7,6 +7,7 @@ use memmgr::{
     capture::{AttachError, TargetError, launch::LaunchError},
     escape::Safe,
     go::GoError,
+    group::NoProcess,
     optimize::OptimizeError,
     pools::PoolsError,
     source::process_dir::ProcessError,
@@ -70,6 +71,8 @@ fn code(error: &anyhow::Error) -> u8 {
         LACKING
     } else if error.is::<Misused>() {
         MISUSED
+    } else if error.is::<NoProcess>() {
+        GONE
     } else if let Some(error) = error.downcast_ref::<KernelError>() {
         kernel(error)
     } else if let Some(error) = error.downcast_ref::<LaunchError>() {

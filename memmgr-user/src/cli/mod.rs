@@ -2,12 +2,14 @@
 
 pub mod args;
 pub mod capture;
+mod capture_flags;
 pub mod demo;
 pub mod diff;
 pub mod doctor;
 pub mod exit;
 pub mod generate;
 mod go;
+mod group;
 pub mod input;
 pub mod leaking;
 pub mod optimize;

@@ -5,7 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
 use clap::{CommandFactory, error::ErrorKind};
 
 use memmgr::{
@@ -20,7 +19,9 @@ use memmgr::{
 use super::{
     args::{Arguments, Record},
     capture::{Until, record},
+    capture_flags::Whom,
     exit::CommandEnded,
+    group,
 };
 
 /// Programs allocate most at their start: tens of thousands of blocks at once, each with its stack.
@@ -38,8 +39,12 @@ pub fn run(job: &Record) -> anyhow::Result<()> {
         );
     }
     if job.command.is_empty() {
-        let pid = job.capture.pid.context("name a process with -p PID, or a command behind --")?;
-        let plan = job.capture.plan(Pid(pid));
+        let pid = match job.capture.whom() {
+            Some(Whom::One(pid)) => pid,
+            Some(Whom::Group(who)) => return group::record(job, who),
+            None => anyhow::bail!("name a process with -p PID, or a command behind --"),
+        };
+        let plan = job.capture.plan(pid);
         let session = Session::attach(&roots, &plan, None)?;
         let recording = create(job, &plan, &session.target.identity.comm)?;
         return say(&record(&roots, &plan, session, recording, Until::Interrupted, || Ok(()))?);
@@ -80,11 +85,19 @@ fn wrong_usage(message: &str) -> ! {
 }
 
 fn create(job: &Record, plan: &CapturePlan, name: &str) -> anyhow::Result<Recording> {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
-    let name: String = name.chars().map(plain).collect();
-    let path =
-        job.output.clone().unwrap_or_else(|| format!("memmgr.{name}.{}.db", plan.pid).into());
+    let path = job.output.clone().unwrap_or_else(|| file_name(name, plan.pid).into());
     Ok(Recording::create(&path, plan.count_scale(), job.force)?)
+}
+
+/// How the recording of a process is called.
+pub fn file_name(name: &str, pid: Pid) -> String {
+    format!("memmgr.{}.{pid}.db", plain(name))
+}
+
+/// Text that can be a part of a file's name anywhere.
+pub fn plain(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+    name.chars().map(plain).collect()
 }
 
 fn say(recording: &Recording) -> anyhow::Result<()> {

@@ -10,15 +10,15 @@ use super::Relation;
 use crate::report::{Frame, Report, Stack};
 
 /// How files are called, so that the two sides agree.
-pub(super) struct Names<'a> {
-    /// Paths that both sides know: they stand for themselves.
+pub(crate) struct Names<'a> {
+    /// Paths that all sides know: they stand for themselves.
     common: HashSet<&'a str>,
     pub(super) relation: Relation,
 }
 
 /// A stack's identity.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Key<'a> {
+pub(crate) struct Key<'a> {
     class: &'a str,
     cut: Option<&'a str>,
     frames: Vec<FrameKey<'a>>,
@@ -51,18 +51,22 @@ impl<'a> Key<'a> {
 
 impl<'a> Names<'a> {
     pub(super) fn common_to(before: &'a Report, after: &'a Report) -> Self {
-        let first: HashSet<&str> = paths(before).collect();
-        let common = paths(after).filter(|path| first.contains(path)).collect();
+        let common = common([before, after].into_iter());
         Self { common, relation: Relation::of(before, after) }
     }
 
-    /// The path where both sides know it, else the file's name: releases, containers and stores put one
+    /// Of processes that ran side by side: an address of one means nothing in another.
+    pub(crate) fn common_to_processes(reports: impl Iterator<Item = &'a Report>) -> Self {
+        Self { common: common(reports), relation: Relation::Different }
+    }
+
+    /// The path where all sides know it, else the file's name: releases, containers and stores put one
     /// file into many directories.
-    pub(super) fn file<'b>(&self, path: &'b str) -> &'b str {
+    pub(crate) fn file<'b>(&self, path: &'b str) -> &'b str {
         if self.common.contains(path) { path } else { path.rsplit('/').next().unwrap_or(path) }
     }
 
-    pub(super) fn stack<'b>(&self, stack: &'b Stack) -> Key<'b> {
+    pub(crate) fn stack<'b>(&self, stack: &'b Stack) -> Key<'b> {
         Key {
             class: &stack.class,
             cut: stack.cut.as_deref(),
@@ -80,6 +84,16 @@ impl<'a> Names<'a> {
             }
         }
     }
+}
+
+/// Paths that every report knows.
+fn common<'a>(mut reports: impl Iterator<Item = &'a Report>) -> HashSet<&'a str> {
+    let mut common: HashSet<&str> = reports.next().into_iter().flat_map(paths).collect();
+    for report in reports {
+        let known: HashSet<&str> = paths(report).collect();
+        common.retain(|path| known.contains(path));
+    }
+    common
 }
 
 fn paths(report: &Report) -> impl Iterator<Item = &str> {

@@ -94,7 +94,8 @@ pub(super) fn ended(report: &Report) -> Option<SystemTime> {
     humantime::parse_rfc3339(&report.captured_at).ok()
 }
 
-fn began(report: &Report) -> Option<SystemTime> {
+/// When counting began, to a second.
+pub(crate) fn began(report: &Report) -> Option<SystemTime> {
     ended(report)?.checked_sub(Duration::try_from_secs_f64(report.duration_s).ok()?)
 }
 

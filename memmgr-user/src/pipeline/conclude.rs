@@ -4,10 +4,25 @@ use super::{Captured, Ended};
 use crate::{
     capture::{AttachError, CapturePlan, Target, TargetError, stack_choice},
     recording::{Ending, Recorder, Recording},
-    report::{account::Standing, ending, last_look::LastLook},
+    report::{Fragmentation, account::Standing, ending, last_look::LastLook},
     source::roots::Roots,
     symbolize::symbolize,
 };
+
+/// What is seen of the target at the end.
+pub struct LastSight {
+    look: LastLook,
+    fragmentation: Option<Fragmentation>,
+}
+
+impl Captured {
+    /// The last look at the target. Before anything that takes a while: the target goes on living.
+    pub fn last_look(&self, roots: &Roots, target: &Target) -> LastSight {
+        let look = self.gone.clone().unwrap_or_else(|| LastLook::take(roots, &target.dir));
+        let fragmentation = ending::fragmentation(roots, &target.dir, self, &look.mappings);
+        LastSight { look, fragmentation }
+    }
+}
 
 /// Resolves the frames of what was captured and ends the recording.
 ///
@@ -17,12 +32,10 @@ pub fn conclude(
     roots: &Roots,
     plan: &CapturePlan,
     captured: Captured,
-    target: Target,
+    last: LastSight,
     recorder: Recorder,
 ) -> anyhow::Result<Recording> {
-    // Figures first: symbolizing takes a while, and the target goes on living.
-    let last = captured.gone.clone().unwrap_or_else(|| LastLook::take(roots, &target.dir));
-    let fragmentation = ending::fragmentation(roots, &target.dir, &captured, &last.mappings);
+    let LastSight { look: last, fragmentation } = last;
     let modules = &captured.collector.modules;
     let symbols = symbolize(modules, plan.pid, &roots.proc, &captured.collector.stacks.addresses());
     let stack = stack_choice::describe(&captured.facts.stack, plan, modules);

@@ -62,7 +62,12 @@ pub(super) fn target(captured: &Standing<'_>, stack: &StackChoice, last: &LastLo
                 "{} child processes that the target made",
                 captured.collector.counts.forks
             ),
-            why: "only the target itself is captured".into(),
+            why: if captured.plan.in_group {
+                "of this process itself alone; those that were captured too are processes of the group"
+            } else {
+                "only the target itself is captured; `-p PID --follow-forks` captures those that a process makes, too"
+            }
+            .into(),
         });
     }
     let without = stack.files.iter().filter(|file| file.unwind != "frame pointers").count();

@@ -12,6 +12,7 @@ mod figures;
 mod fragmentation;
 pub mod last_look;
 mod mapped_by;
+mod member;
 pub mod reconcile;
 pub mod sampled;
 mod served;
@@ -30,6 +31,7 @@ pub use capture::{
 pub use figures::{Cgroup, Host, Pressure, PressureLine, Process, Reconciliation};
 pub use fragmentation::{Area, Fragmentation, Occupancy, Pinning};
 pub use mapped_by::MappedBy;
+pub use member::Member;
 pub use served::{Missing, Served, Way};
 pub use shares::{Function, Module, SizeClass};
 pub use verdict::{Finding, Growth, Lifetime, Noticed, Old, Suppression, Survival};
@@ -104,6 +106,9 @@ pub struct Report {
     pub fragmentation: Option<Fragmentation>,
     /// What memmgr itself used.
     pub collector: Collector,
+    /// The processes whose reports were merged into this one, most bytes outstanding first; empty in the report of one process.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<Member>,
 }
 
 impl Report {
@@ -134,9 +139,9 @@ fn main_class(capture: &Capture, stacks: &[Stack]) -> Class {
 /// The process that was captured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Target {
-    /// Process id in the initial PID namespace.
+    /// Process id in the initial PID namespace; 0 in a merged report.
     pub pid: u32,
-    /// The kernel's short name of the process.
+    /// The kernel's short name of the process; in a merged report of all of them, separated by commas.
     pub comm: String,
     /// The executable as procfs names it.
     pub exe: String,
@@ -210,7 +215,7 @@ pub struct Totals {
     pub live_count: u64,
     /// Bytes outstanding at the end.
     pub live_bytes: u64,
-    /// Most bytes outstanding at any time.
+    /// Most bytes outstanding at any time; in a merged report the sum of all peaks, which no moment need have had.
     pub peak_live_bytes: u64,
     /// Standard error of `live_bytes`, in bytes; 0 where it is exact. Two of them to either side hold the truth in
     /// 95 of 100 cases.
@@ -271,7 +276,8 @@ pub struct Stack {
 pub struct Age {
     /// The youngest.
     pub min: f64,
-    /// The median.
+    /// The median; in a merged report that of the medians of all processes, each as often as it has blocks. The true one
+    /// lies between the smallest and the largest of them.
     pub median: f64,
     /// The oldest.
     pub max: f64,

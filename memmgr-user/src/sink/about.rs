@@ -5,9 +5,13 @@ use crate::escape::Safe;
 use crate::report::{Capture, Report};
 use crate::units::human_bytes;
 
-/// `redis-server (1234)`
+/// `redis-server (1234)`, of a merged report `nginx: 5 processes`
 pub(super) fn target(report: &Report) -> String {
-    format!("{} ({})", Safe::text(&report.target.comm), report.target.pid)
+    let comm = Safe::text(&report.target.comm);
+    match report.processes.len() {
+        0 => format!("{comm} ({})", report.target.pid),
+        count => format!("{comm}: {}", words::processes(count)),
+    }
 }
 
 /// `30.0s, sample 512.0 KiB, complete`

@@ -34,6 +34,7 @@ const SCRIPT: &str = concat!(
     include_str!("html/tables.js"),
     include_str!("html/timeline.js"),
     include_str!("html/lifetimes.js"),
+    include_str!("html/processes.js"),
     include_str!("html/resident.js"),
     include_str!("html/allocator.js"),
     include_str!("html/figures.js"),

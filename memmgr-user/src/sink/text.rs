@@ -10,6 +10,7 @@ pub(super) mod optimize;
 mod page;
 pub(super) mod past;
 pub(super) mod pools;
+mod processes;
 mod served;
 mod shares;
 mod stacks;
@@ -36,6 +37,7 @@ pub(super) fn render(report: &Report, options: &RenderOptions) -> String {
     for class in Class::ALL {
         stacks::section(&mut page, report, options, class);
     }
+    processes::section(&mut page, report, options.top);
     shares::functions(&mut page, report, options);
     shares::modules(&mut page, report, options);
     shares::sizes(&mut page, report);
@@ -61,6 +63,7 @@ pub fn leaks_table(report: &Report, options: &RenderOptions) -> String {
     for class in Class::ALL {
         stacks::section(&mut page, report, options, class);
     }
+    processes::section(&mut page, report, options.top);
     losses(&mut page, report);
     context::not_covered(&mut page, report);
     page.finish()
@@ -77,7 +80,7 @@ pub(crate) fn verdict_text(report: &Report, width: usize) -> String {
 fn head(page: &mut Page, report: &Report) {
     let target = &report.target;
     let capture = &report.capture;
-    page.paragraph(0, Style::Bold, format!("{} ({})", target.comm, target.pid));
+    page.paragraph(0, Style::Bold, about::target(report));
     let command =
         if target.cmdline.is_empty() { target.exe.clone() } else { target.cmdline.join(" ") };
     if !command.is_empty() {
@@ -202,9 +205,10 @@ fn sums(
         there,
         Style::Bold,
         format!(
-            "{} in {} (peak {})",
+            "{} in {} ({} {})",
             words::estimate(totals.live_bytes, totals.live_bytes_error),
             words::counted(totals.live_count, unit),
+            if report.processes.is_empty() { "peak" } else { "peaks added up" },
             human_bytes(totals.peak_live_bytes)
         ),
     );

@@ -8,6 +8,11 @@ pub(super) fn counted(n: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
+/// `1 process`, `2 processes`.
+pub(super) fn processes(n: usize) -> String {
+    format!("{} process{}", count(n as u64), if n == 1 { "" } else { "es" })
+}
+
 /// A span of time in at most six characters: `250ms`, `12.3s`, `4m05s`, `2h03m`, `3d04h`.
 pub(crate) fn span(seconds: f64) -> String {
     if !seconds.is_finite() || seconds < 0.0 {

@@ -165,7 +165,8 @@ fn capture(plan: &CapturePlan, stopped: oneshot::Receiver<()>, out: &Out) -> any
     let (captured, target) = runtime.block_on(run)?;
     let ended = captured.ended;
     if ended != Ended::Interrupted {
-        let recording = conclude(&roots, plan, captured, target, recorder)?;
+        let last = captured.last_look(&roots, &target);
+        let recording = conclude(&roots, plan, captured, last, recorder)?;
         let recorded = recording.read(&Query::default())?;
         out.report.send_replace(Some(Arc::new(report(&recorded, &Symbols::new()))));
     }

@@ -110,14 +110,7 @@ fn subject(word: &str) -> Result<Subject, String> {
                     _ => (text, None),
                 },
             };
-            let pattern = pattern(name)?;
-            // TASK_COMM_LEN of include/linux/sched.h, less the 0 at the end.
-            if pattern.shortest() > 15 {
-                return Err(format!(
-                    "the kernel keeps 15 bytes of a process's name, {name:?} has more: cut it there, or write `*` for the rest"
-                ));
-            }
-            Ok(Subject::Process { name: pattern, group })
+            Ok(Subject::Process { name: Pattern::of_process(name)?, group })
         }
         Some(("pid", number)) => match number.parse() {
             Ok(pid) if pid > 0 => Ok(Subject::Pid(Pid(pid))),

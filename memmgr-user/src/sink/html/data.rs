@@ -7,7 +7,7 @@ use super::strings::Strings;
 use crate::escape::hostile_ranges;
 use crate::judge;
 use crate::report::{
-    Capture, Cgroup, Collector, Finding, Fragmentation, Host, Module, Process, Reconciliation,
+    self, Capture, Cgroup, Collector, Finding, Fragmentation, Host, Member, Module, Reconciliation,
     Report, Served, SizeClass, Suppression, Target, TimelinePoint, Totals,
 };
 use crate::sink::{RenderOptions, about, loss};
@@ -17,6 +17,8 @@ use crate::sink::{RenderOptions, about, loss};
 pub(super) struct Data<'a> {
     /// The characters that are shown as escapes: what stands between the brackets of a regular expression.
     hostile: String,
+    /// What was captured, in a few words.
+    target: String,
     /// The metric that the page shows first.
     metric: &'static str,
     /// The class that the page shows first.
@@ -30,6 +32,8 @@ pub(super) struct Data<'a> {
     /// That the allocator was watched for a part of the time only.
     in_windows: Option<String>,
     losses: Vec<Loss>,
+    /// Of a merged report.
+    processes: Vec<Process<'a>>,
     report: Figures<'a>,
     stacks: Stacks,
     functions: Functions,
@@ -43,6 +47,42 @@ struct Loss {
     count: u64,
     what: &'static str,
     effect: &'static str,
+}
+
+/// One process of a merged report, without its own report.
+#[derive(Serialize)]
+struct Process<'a> {
+    pid: u32,
+    comm: &'a str,
+    since_s: f64,
+    duration_s: f64,
+    ended: &'a str,
+    live_bytes: u64,
+    live_bytes_error: u64,
+    alloc_bytes: u64,
+    rss_bytes: Option<u64>,
+    pss_bytes: Option<u64>,
+    complete: bool,
+    verdict: &'a str,
+}
+
+impl<'a> From<&'a Member> for Process<'a> {
+    fn from(member: &'a Member) -> Self {
+        Process {
+            pid: member.pid,
+            comm: &member.comm,
+            since_s: member.since_s,
+            duration_s: member.duration_s,
+            ended: &member.ended,
+            live_bytes: member.live_bytes,
+            live_bytes_error: member.live_bytes_error,
+            alloc_bytes: member.alloc_bytes,
+            rss_bytes: member.rss_bytes,
+            pss_bytes: member.pss_bytes,
+            complete: member.complete,
+            verdict: &member.verdict,
+        }
+    }
 }
 
 /// The parts of the report that are no long tables, by their names in the report.
@@ -63,7 +103,7 @@ struct Figures<'a> {
     suppressions: &'a [Suppression],
     windows_s: &'a [f64],
     timeline: &'a [TimelinePoint],
-    process: &'a Process,
+    process: &'a report::Process,
     cgroup: Option<&'a Cgroup>,
     host: &'a Host,
     reconciliation: &'a Reconciliation,
@@ -80,6 +120,7 @@ impl<'a> Data<'a> {
         let functions = Functions::of(&report.functions, &mut strings);
         Data {
             hostile: hostile_ranges(),
+            target: about::target(report),
             metric: options.metric.name(),
             class: options.class.name(),
             main: report.main_class().name(),
@@ -90,6 +131,7 @@ impl<'a> Data<'a> {
                 .into_iter()
                 .map(|cause| Loss { count: cause.count, what: cause.what, effect: cause.effect })
                 .collect(),
+            processes: report.processes.iter().map(Process::from).collect(),
             report: Figures {
                 memmgr_version: &report.memmgr_version,
                 captured_at: &report.captured_at,

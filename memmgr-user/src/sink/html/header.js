@@ -28,11 +28,11 @@ function modeWords() {
 function header(place) {
   const { target } = report;
   const command = target.cmdline.length > 0 ? target.cmdline.join(" ") : target.exe;
-  document.title = visible(`memmgr: ${target.comm} (${target.pid})`);
+  document.title = visible(`memmgr: ${data.target}`);
   const ended = wordsFor(ENDED, target.ended);
   append(place, [
     el("div", { class: "title" },
-      el("h1", {}, target.comm, el("span", { class: "pid" }, `pid ${target.pid}`)),
+      target.pid > 0 ? el("h1", {}, target.comm, el("span", { class: "pid" }, `pid ${target.pid}`)) : el("h1", {}, data.target),
       el("button", { type: "button", id: "theme", click: toggleTheme }, "Dark or light")),
     el("p", { class: "command", title: command }, command),
     el("p", { class: "facts" },

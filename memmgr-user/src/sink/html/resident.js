@@ -12,6 +12,10 @@ const PARTS = [
 
 function residentSection(section) {
   const { reconciliation } = report;
+  if (data.processes.length > 0) {
+    append(section, [processTable(), el("p", { class: "note" }, "Memory that processes share is in the resident set (RSS) of each, and divided in the proportional set (PSS).")]);
+    return;
+  }
   const rss = reconciliation.rss_bytes;
   const sum = PARTS.reduce((total, [key]) => total + reconciliation[key], 0);
   if (!(rss > 0 && sum > 0)) {

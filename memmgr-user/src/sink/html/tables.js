@@ -36,7 +36,7 @@ function outsideOfStacks() {
     if (stacks.class[stack] !== MAIN) continue;
     held += stacks.live_bytes[stack];
     // Estimates are rounded one by one.
-    rounding += sampled ? 1 : 0;
+    rounding += sampled ? Math.max(data.processes.length, 1) : 0;
   }
   const outside = CLASSES[MAIN].totals.live_bytes - held;
   const { filter } = report.capture;

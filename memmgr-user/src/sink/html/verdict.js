@@ -103,12 +103,13 @@ function keyFigures() {
   const figure = (title, value, more) => el("div", {}, el("dt", {}, title), el("dd", {}, el("b", {}, value), more && el("span", {}, more)));
   return el("dl", { class: "key-figures" },
     figure(`${name === "heap" ? "Outstanding heap" : "Touched and resident"}${sampled ? " (estimate)" : ""}`, estimate(totals.live_bytes, totals.live_bytes_error),
-      `${counted(totals.live_count, unit)}, peak ${bytes(totals.peak_live_bytes)}${sampled ? `, from ${counted(samples, "sample")}` : ""}`),
+      `${counted(totals.live_count, unit)}, ${data.processes.length > 0 ? "peaks added up" : "peak"} ${bytes(totals.peak_live_bytes)}${sampled ? `, from ${counted(samples, "sample")}` : ""}`),
     figure(name === "heap" ? "Allocated since the attach" : "Touched since the attach", estimate(totals.alloc_bytes, totals.alloc_bytes_error),
       `${counted(totals.alloc_count, unit)}${report.duration_s > 0 ? `, ${bytes(totals.alloc_bytes / report.duration_s)}/s` : ""}; ${bytes(totals.free_bytes)} ${name === "heap" ? "freed" : "gone again"}`),
     name === "heap" && resident.alloc_count > 0 && figure("Touched and resident", estimate(resident.live_bytes, resident.live_bytes_error), "pages touched since the attach, partly the heap's: never add the two"),
     mapped.alloc_count > 0 && figure("Mapped since the attach", bytes(mapped.live_bytes), "address space, partly the heap's own: never add the two"),
-    figure("Resident", bytes(process.rss_bytes ?? report.reconciliation.rss_bytes), process.rss_peak_bytes !== null && `peak ${bytes(process.rss_peak_bytes)}`),
+    data.processes.length > 0 ? process.pss_bytes !== null && figure("Resident, of all processes", bytes(process.pss_bytes), "their proportional sets (PSS)")
+      : figure("Resident", bytes(process.rss_bytes ?? report.reconciliation.rss_bytes), process.rss_peak_bytes !== null && `peak ${bytes(process.rss_peak_bytes)}`),
     cgroup && cgroup.usage_bytes !== null && figure("Cgroup", bytes(cgroup.usage_bytes),
       limit === null ? "no limit" : `${percent(cgroup.usage_bytes, limit)} of the limit of ${bytes(limit)}`));
 }

@@ -79,8 +79,12 @@ fn outside_of_stacks(page: &mut Page, report: &Report, totals: &Totals, class: C
     let held = class.stacks(report).fold(0, |sum: u64, stack| sum.saturating_add(stack.live_bytes));
     // A recording keeps the estimates of every interval, stack and size in whole bytes.
     let sizes = || class.stacks(report).map(|stack| stack.sizes.len() + 1).sum::<usize>();
-    let rounding =
-        if report.capture.estimates() { (sizes() * (report.timeline.len() + 1)) as u64 } else { 0 };
+    let recordings = report.processes.len().max(1);
+    let rounding = if report.capture.estimates() {
+        (sizes() * (report.timeline.len() + 1) * recordings) as u64
+    } else {
+        0
+    };
     if report.capture.filter.hides() {
         let hidden = human_bytes(totals.live_bytes.saturating_sub(held));
         page.paragraph(
