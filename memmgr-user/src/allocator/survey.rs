@@ -35,7 +35,7 @@ pub fn recognise(file: &MappedFile, elf: &Elf) -> Result<Option<Recognised>, Elf
     if survey.dynamic_linker || survey.prefixes.is_empty() && family == Family::Other {
         return Ok(None);
     }
-    // mimalloc's own prefix is none of a C library's names, and is not probed.
+    // mimalloc's own functions have a prefix that is none of these.
     let prefix = survey.prefixes.first().cloned().unwrap_or_else(|| "mi_".to_owned());
     Ok(Some(Recognised { family, prefix }))
 }

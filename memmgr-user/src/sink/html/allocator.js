@@ -3,7 +3,9 @@
 function allocatorSection(section) {
   const { served, fragmentation } = report;
   append(section, [
-    served === null ? el("p", { class: "dim" }, "Nothing was allocated.") : servedParts(served),
+    served === null
+      ? el("p", { class: "dim" }, data.processes.length > 0 ? "Known of each process by itself." : "Nothing was allocated.")
+      : servedParts(served),
     fragmentation !== null && fragmentation.total.resident_bytes > 0 && fragmentationParts(fragmentation),
   ]);
 }
