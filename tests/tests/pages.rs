@@ -2,7 +2,10 @@
 
 use std::{fs, process::Command};
 
-use memmgr::report::{Report, Served};
+use memmgr::{
+    pools::Pools,
+    report::{Report, Served},
+};
 use memmgr_tests::{Capture, Program, Workload, capture::binary, require_root, take_turn};
 
 /// So much room that nothing is lost while the collector waits for a processor.
@@ -105,6 +108,28 @@ fn churn_is_a_finding_with_the_threshold_that_ends_it() {
     let found = found.unwrap_or_else(|| panic!("{:?}", report.served));
     assert!(found.evidence.iter().any(|words| words.contains("load_page")), "{found:?}");
     assert!(found.recommendation.contains("mmap_threshold=1048576"), "{found:?}");
+}
+
+#[test]
+fn pools_over_some_time_tell_hit_and_miss() {
+    if !require_root() {
+        return;
+    }
+    let _turn = take_turn();
+    let mut workload = Workload::start(&program(), &[]);
+    workload.send("churn 8000");
+    let mut command = Command::new(binary());
+    command.args(["pools", "--json", "--duration", "4s", "--pid", &workload.pid().to_string()]);
+    let output = command.output().expect("memmgr runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let pools: Pools = serde_json::from_slice(&output.stdout).expect("what it holds");
+    let course = pools.course.expect("it was captured");
+    let served = course.served.expect("it allocated");
+    assert!(served.kernel_calls >= 100, "{served:?}");
+    assert_eq!(served.ways[0].name, "mmap");
+    assert_eq!(served.stacks[0].subject, "load_page");
+    assert_eq!(served.windows_kernel_calls.len(), course.windows_s.len());
+    let _: u64 = workload.answer();
 }
 
 /// The pages that the program says to be sparse, from a capture of it.

@@ -4,7 +4,7 @@
 //   churn MS  allocates and frees a large block for so long; answers with its allocations
 //   holes     fills the heap with small blocks and frees most of them; answers with the pages and bytes that the others keep
 //
-// It answers by write alone: what stdio allocates would count.
+// It answers by write alone, and stdin has its buffer: what stdio allocates would count.
 #include <malloc.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -108,9 +108,11 @@ int main(void) {
     pthread_t id;
     if (pthread_create(&id, NULL, thread, NULL) != 0) abort();
     say("ready\n");
+    // Nothing that stdio would allocate.
+    static char input[64];
+    setvbuf(stdin, input, _IOFBF, sizeof input);
     char order[64], answer[64];
-    for (ssize_t length; (length = read(STDIN_FILENO, order, sizeof order - 1)) > 0;) {
-        order[length] = 0;
+    while (fgets(order, sizeof order, stdin) != NULL) {
         if (strncmp(order, "holes", 5) == 0) {
             holes(answer);
         } else {

@@ -10,6 +10,7 @@
 
 mod advice;
 mod arenas;
+mod course;
 mod glibc;
 mod held;
 mod jemalloc;
@@ -30,6 +31,7 @@ use std::{
 use humantime::format_rfc3339_seconds;
 use serde::{Deserialize, Serialize};
 
+pub use course::Course;
 pub use glibc::{Arena, Free, Parameters};
 pub use held::Held;
 pub use jemalloc::{Bin, Counted, Jemalloc, JemallocArena};
@@ -124,6 +126,9 @@ pub struct Pools {
     /// Whether the process has written over its environment, so that defaults among these may not be in force.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub settings_assumed: bool,
+    /// What was seen of it over some time, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub course: Option<Course>,
     /// What could be done, with numbers.
     pub advice: Vec<String>,
     /// Whether a second read of the arenas said the same: otherwise the process allocated meanwhile, and figures are a moment apart.
@@ -270,6 +275,7 @@ pub fn look(roots: &Roots, pid: Pid, caches: &[PathBuf]) -> Result<Pools, PoolsE
         unplaced_stacks: None,
         settings: Settings::default(),
         settings_assumed: false,
+        course: None,
         advice: Vec::new(),
         is_quiet: None,
         read_s: 0.0,
@@ -289,6 +295,15 @@ fn name(file: &MappedFile) -> String {
 }
 
 impl Pools {
+    /// Adds what a capture saw.
+    #[must_use]
+    pub fn over(mut self, course: Course) -> Self {
+        let said = course.findings.iter().map(|finding| finding.recommendation.clone());
+        self.advice.extend(said);
+        self.course = Some(course);
+        self
+    }
+
     fn add_glibc(&mut self, glibc: Glibc) {
         "glibc".clone_into(&mut self.allocator);
         self.library = name(&glibc.file);
@@ -354,6 +369,7 @@ pub(crate) mod fixture {
             unplaced_stacks: None,
             settings: Settings::default(),
             settings_assumed: false,
+            course: None,
             advice: Vec::new(),
             is_quiet: None,
             read_s: 0.0,

@@ -103,19 +103,35 @@ impl PageMap {
 
     /// Of each page of this range whether a page of the process's own is there; `None` when the process has no memory any more.
     pub fn own(&self, start: u64, end: u64) -> io::Result<Option<Vec<bool>>> {
-        let last = end.div_ceil(PAGE);
-        let (mut entries, mut own) =
-            (Vec::new(), Vec::with_capacity((last - start / PAGE) as usize));
+        let mut own = Vec::with_capacity((end.div_ceil(PAGE) - start / PAGE) as usize);
+        let read = self.entries(start, end, |entries| {
+            own.extend(words(entries).map(|entry| self.is_own(entry)));
+            Ok(true)
+        })?;
+        Ok(read.then_some(own))
+    }
+
+    /// Hands on the entries of this range, some thousands at a time. False when the process has no memory any more, or `take`
+    /// wants no more.
+    fn entries(
+        &self,
+        start: u64,
+        end: u64,
+        mut take: impl FnMut(&[u8]) -> io::Result<bool>,
+    ) -> io::Result<bool> {
+        let (mut entries, last) = (Vec::new(), end.div_ceil(PAGE));
         for first in (start / PAGE..last).step_by(MOST_ENTRIES as usize) {
             entries.resize((MOST_ENTRIES.min(last - first) * ENTRY) as usize, 0);
             match self.pages.read_exact_at(&mut entries, first * ENTRY) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
                 Err(error) => return Err(error),
             }
-            own.extend(words(&entries).map(|entry| self.is_own(entry)));
+            if !take(&entries)? {
+                return Ok(false);
+            }
         }
-        Ok(Some(own))
+        Ok(true)
     }
 
     /// Whether there is a page of the process's own, huge or not.
@@ -131,23 +147,18 @@ impl PageMap {
     pub fn inactive_bytes(&self, start: u64, end: u64) -> io::Result<Option<u64>> {
         let Some(flags) = &self.flags else { return Ok(None) };
         let mut inactive = 0;
-        let (mut entries, last) = (Vec::new(), end.div_ceil(PAGE));
-        for first in (start / PAGE..last).step_by(MOST_ENTRIES as usize) {
-            entries.resize((MOST_ENTRIES.min(last - first) * ENTRY) as usize, 0);
-            match self.pages.read_exact_at(&mut entries, first * ENTRY) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-                Err(error) => return Err(error),
-            }
-            let here = words(&entries).filter(|entry| entry & PRESENT != 0);
+        let read = self.entries(start, end, |entries| {
+            let here = words(entries).filter(|entry| entry & PRESENT != 0);
             let mut frames: Vec<u64> = here.map(|entry| entry & FRAME).collect();
+            // Without the rights for it the kernel hides the frames.
             if frames.contains(&0) {
-                return Ok(None);
+                return Ok(false);
             }
             frames.sort_unstable();
             inactive += inactive_of(flags, &frames)?;
-        }
-        Ok(Some(inactive * PAGE))
+            Ok(true)
+        })?;
+        Ok(read.then_some(inactive * PAGE))
     }
 
     fn page(&self, number: u64, entry: u64) -> Page {
@@ -293,6 +304,27 @@ mod tests {
         check(&tree(&pages, None), 16, None);
         // Without rights the frames are hidden.
         check(&tree(&[(10, here(0))], Some(&flags)), 11, None);
+    }
+
+    #[test]
+    fn pages_of_its_own_are_told_from_others() {
+        const OWN: u64 = PRESENT | EXCLUSIVE;
+        // One that is shared with a child, the page of zeroes, one of a file, and one that is swapped out.
+        let pages = [
+            (10, OWN | 0x384),
+            (11, PRESENT | 0x385),
+            (12, PRESENT | 0x386),
+            (13, PRESENT | OF_FILE | 0x387),
+            (14, SWAPPED | 0x5),
+        ];
+        let tree = tree(&pages, Some(&[(0x385, 0), (0x386, ZEROES)]));
+        let roots = tree.roots();
+        let dir = ProcessDir::open(&roots, Pid(7)).unwrap();
+        let map = PageMap::open(&roots, &dir).unwrap();
+        let own = map.own(9 * PAGE, 16 * PAGE).unwrap();
+        assert_eq!(own, Some(vec![false, true, true, false, false, false, false]));
+        tree.write("proc/7/pagemap", "");
+        assert_eq!(map.own(9 * PAGE, 16 * PAGE).unwrap(), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::page::{Columns, Page, Style};
 use crate::{
-    report::{Area, Report},
+    report::{Area, Fragmentation, Report},
     sink::words,
     units::human_bytes,
 };
@@ -11,7 +11,12 @@ use crate::{
 const SHOWN: usize = 5;
 
 pub(super) fn fragmentation(page: &mut Page, report: &Report) {
-    let Some(found) = &report.fragmentation else { return };
+    if let Some(found) = &report.fragmentation {
+        section(page, found);
+    }
+}
+
+pub(super) fn section(page: &mut Page, found: &Fragmentation) {
     let all = found.total;
     if all.resident_bytes == 0 {
         return;

@@ -4,12 +4,14 @@ mod held;
 mod jemalloc;
 
 use super::{
+    fragmentation,
     page::{Page, Style},
+    served,
     stat::table,
     words,
 };
 use crate::{
-    pools::{Arena, Parameters, Pools},
+    pools::{Arena, Course, Parameters, Pools},
     units::human_bytes,
 };
 
@@ -50,6 +52,9 @@ pub fn pools(pools: &Pools, top: usize, color: bool, width: Option<usize>) -> St
     if let Some(parameters) = &pools.parameters {
         glibc(&mut page, pools, parameters, top);
     }
+    if let Some(course) = &pools.course {
+        over_time(&mut page, course);
+    }
     if !pools.advice.is_empty() {
         page.heading("What could be done".to_owned());
         for text in &pools.advice {
@@ -57,6 +62,25 @@ pub fn pools(pools: &Pools, top: usize, color: bool, width: Option<usize>) -> St
         }
     }
     page.finish()
+}
+
+/// What a capture saw of it.
+fn over_time(page: &mut Page, course: &Course) {
+    let Course { duration_s, windows_s, estimated, .. } = course;
+    if let Some(served) = &course.served {
+        served::section(page, served, *duration_s, windows_s, *estimated);
+    } else {
+        page.heading("Hit and miss");
+        let text = format!("Nothing was allocated in {}.", words::span(*duration_s));
+        page.paragraph(2, Style::Dim, text);
+    }
+    if let Some(found) = &course.fragmentation {
+        fragmentation::section(page, found);
+    }
+    if !course.complete {
+        let text = "Not all calls were seen: `memmgr report -p PID` says what was lost.";
+        page.paragraph(2, Style::Warn, text);
+    }
 }
 
 /// glibc's arenas, and what governs them.

@@ -11,14 +11,27 @@ use crate::{
 const NAMED: usize = 5;
 
 pub(super) fn served(page: &mut Page, report: &Report) {
-    let Some(served) = &report.served else { return };
+    if let Some(served) = &report.served {
+        let estimated = report.capture.estimates();
+        section(page, served, report.duration_s, &report.windows_s, estimated);
+    }
+}
+
+/// Over so many seconds, of which the windows end at those; `estimated` says that allocations are.
+pub(super) fn section(
+    page: &mut Page,
+    served: &Served,
+    duration_s: f64,
+    windows_s: &[f64],
+    estimated: bool,
+) {
     page.heading("Hit and miss: allocations without and with a call to the kernel");
     let rate = |count: u64| {
-        words::per_second(count, report.duration_s)
+        words::per_second(count, duration_s)
             .map_or_else(String::new, |rate| format!(", {}/s", words::count(rate)))
     };
     if let Some(hit_rate) = served.hit_rate {
-        let estimated = if report.capture.estimates() { "about " } else { "" };
+        let estimated = if estimated { "about " } else { "" };
         let of = words::counted(served.allocations, "allocation");
         let hits = served.allocations.saturating_sub(served.kernel_calls);
         page.field(
@@ -26,8 +39,9 @@ pub(super) fn served(page: &mut Page, report: &Report) {
             format!("at least {} of {estimated}{of}{}", words::rate(hit_rate), rate(hits)),
         );
         if let Some((window, lowest)) = lowest(served) {
-            let end = report.windows_s.get(window).copied().unwrap_or(report.duration_s);
-            let begin = window.checked_sub(1).map_or(0.0, |before| report.windows_s[before]);
+            let end = windows_s.get(window).copied().unwrap_or(duration_s);
+            let begin = window.checked_sub(1).and_then(|before| windows_s.get(before));
+            let begin = begin.copied().unwrap_or(0.0);
             page.field(
                 "",
                 format!(
