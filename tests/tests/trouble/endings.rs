@@ -241,7 +241,7 @@ fn read(directory: &std::path::Path) -> Report {
 #[test]
 fn usage() {
     for (arguments, words) in [
-        (&["report"][..], "<RECORDING|--pid <PID>>"),
+        (&["report"][..], "<RECORDING|--pid <PID>|--cgroup <PATH>|--name <COMM>>"),
         (&["report", "-p", "0"], "0 is not in"),
         (&["report", "-p", "x"], "invalid"),
         (&["report", "-p", "1", "--mode", "exactly"], "possible values"),
