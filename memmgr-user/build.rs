@@ -5,7 +5,11 @@ use std::{env, path::PathBuf};
 fn main() {
     println!("cargo::rerun-if-env-changed=MEMMGR_EBPF_OBJECT");
     let object = env::var_os("MEMMGR_EBPF_OBJECT").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../memmgr-ebpf/memmgr.bpf.o"),
+        || {
+            // Of this run: a script that was built in another checkout may be used again.
+            let crate_dir = env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it");
+            PathBuf::from(crate_dir).join("../memmgr-ebpf/memmgr.bpf.o")
+        },
         PathBuf::from,
     );
     let object = object.canonicalize().unwrap_or_else(|error| {
