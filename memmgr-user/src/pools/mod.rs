@@ -63,17 +63,18 @@ const TRIES: usize = 20;
 pub(crate) const HEAP: u64 = 64 << 20;
 
 /// How deep the allocator could be looked into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum View {
     /// Its arenas.
     Arenas,
     /// The mappings that may be its own, from outside.
+    #[default]
     Mappings,
 }
 
 /// An allocator at one moment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pools {
     /// [`SCHEMA`].
     pub schema: String,
@@ -261,24 +262,9 @@ pub fn look(roots: &Roots, pid: Pid, caches: &[PathBuf]) -> Result<Pools, PoolsE
         comm: target.identity.comm,
         threads,
         rss_bytes: process.rss_bytes,
-        allocator: String::new(),
-        library: String::new(),
-        version: String::new(),
-        found: String::new(),
         view: View::Arenas,
-        why: None,
         beside: others.get(1).filter(|other| other.is_named()).map(|other| name(&other.file)),
-        arenas: Vec::new(),
-        parameters: None,
-        jemalloc: None,
-        held: Vec::new(),
-        unplaced_stacks: None,
-        settings: Settings::default(),
-        settings_assumed: false,
-        course: None,
-        advice: Vec::new(),
-        is_quiet: None,
-        read_s: 0.0,
+        ..Pools::default()
     };
     if let Some(glibc) = glibc {
         pools.add_glibc(glibc);
@@ -349,30 +335,14 @@ pub(crate) mod fixture {
     pub(crate) fn pools(allocator: &str) -> Pools {
         Pools {
             schema: SCHEMA.to_owned(),
-            memmgr_version: String::new(),
-            taken_at: String::new(),
             pid: 7,
             comm: "server".to_owned(),
             threads: 40,
-            rss_bytes: None,
             allocator: allocator.to_owned(),
             library: format!("/usr/lib/lib{allocator}.so"),
             version: allocator.to_owned(),
             found: "by its name".to_owned(),
-            view: View::Mappings,
-            why: None,
-            beside: None,
-            arenas: Vec::new(),
-            parameters: None,
-            jemalloc: None,
-            held: Vec::new(),
-            unplaced_stacks: None,
-            settings: Settings::default(),
-            settings_assumed: false,
-            course: None,
-            advice: Vec::new(),
-            is_quiet: None,
-            read_s: 0.0,
+            ..Pools::default()
         }
     }
 }

@@ -3,6 +3,8 @@
 //! A miss is a call of `brk`, `mmap` or `mremap` that an allocator made and that gave it memory. One allocation may take two of
 //! them (glibc aligns the heap of a new arena by a second one), so that allocations less calls is the least that was served without.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -116,8 +118,9 @@ impl Course {
         ways.sort_by_key(|way| std::cmp::Reverse(way.calls));
         let allocations = report.totals.alloc_count;
         let mut windows_calls = vec![0.0; self.heap.len()];
+        let ids: HashSet<u32> = calling.iter().map(|stack| stack.id).collect();
         for (id, course) in &self.mapping {
-            if calling.iter().any(|stack| stack.id == *id) {
+            if ids.contains(id) {
                 add(&mut windows_calls, course);
             }
         }
