@@ -12,7 +12,7 @@ use crate::{
     arch::UnwindStart,
     limit::coarse_time,
     maps::{EVENTS, KNOWN_STACKS},
-    stack::{self, Walked},
+    stack,
     thread::{Current, Thread},
 };
 
@@ -104,43 +104,48 @@ pub fn block_without_stack(current: &Current, event: &BlockEvent, lost_as: Count
 #[inline(always)]
 pub fn block(current: &Current, thread: &mut Thread, event: &BlockEvent, lost_as: Counter) -> bool {
     if current.settings().stack_kind == StackKind::FramePointers as u32 {
-        with_frames(current, event, lost_as)
+        with_frames(current, thread, event, lost_as)
     } else {
         block_with_copy(current, thread, event, lost_as)
     }
 }
 
 #[inline(always)]
-fn with_frames(current: &Current, event: &BlockEvent, lost_as: Counter) -> bool {
-    let walked = stack::hash_frames(current.tgid, event.start);
+fn with_frames(
+    current: &Current,
+    thread: &mut Thread,
+    event: &BlockEvent,
+    lost_as: Counter,
+) -> bool {
+    let id = stack::hash_frames(current.tgid, event.start, &mut thread.window_of_stack);
     let mut block = body(current, event);
-    if !is_known(walked.id) && !send_frames(current, event.start, walked) {
+    if !is_known(id) && !send_frames(current, event.start, id) {
         block.header.flags |= flags::STACK_MISSING;
         current.count.add(Counter::StackMissing);
     }
-    block.stack_id = walked.id;
+    block.stack_id = id;
     send(current, block, Counter::Submitted, lost_as)
 }
 
 /// Sends a stack that user space does not have, and remembers that it has it. A stack that finds no
 /// room is not remembered, so that the next event with it tries again.
 #[inline(always)]
-fn send_frames(current: &Current, start: UnwindStart, walked: Walked) -> bool {
+fn send_frames(current: &Current, start: UnwindStart, id: u64) -> bool {
     let Some(mut slot) = EVENTS.reserve::<FrameStack>(0) else { return false };
     let record = slot.as_mut_ptr();
     // SAFETY: the slot is ours until it is submitted; every field up to `count` frames is written.
     unsafe {
-        let cut = if walked.cut { flags::STACK_CUT } else { 0 };
+        (&raw mut (*record).stack_id).write(id);
+        let stored = stack::write_frames(start, &raw mut (*record).frames);
+        (&raw mut (*record).count).write(stored.count);
+        let cut = if stored.cut { flags::STACK_CUT } else { 0 };
         (&raw mut (*record).header).write(header(current, Kind::Stack, cut));
-        (&raw mut (*record).stack_id).write(walked.id);
-        let count = stack::write_frames(start, &raw mut (*record).frames);
-        (&raw mut (*record).count).write(count);
     }
     slot.submit(NO_WAKEUP);
     current.count.add(Counter::StackSubmitted);
-    if let Some(place) = place_of(walked.id) {
+    if let Some(place) = place_of(id) {
         // SAFETY: from a map lookup. Whoever had this place sends its stack again.
-        unsafe { *place = walked.id };
+        unsafe { *place = id };
     }
     true
 }

@@ -176,7 +176,10 @@ fn begin(current: &Current, registers: Registers, cookie: Cookie) -> Return {
     let mut call = if chosen { call_flags::SAMPLED } else { 0 };
     if chosen {
         count::chosen(cookie.function());
-        limit::set_floor(current, current.settings().event_cost);
+        // Nothing makes the calls fewer of which every one is wanted.
+        if !exact {
+            limit::set_floor(current, current.settings().event_cost);
+        }
     }
     let mut block = 0;
     if cookie.kind() == RESIZE {

@@ -28,6 +28,10 @@ pub static ONLY_TARGET: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 pub static THREADS: HashMap<u32, Thread> = HashMap::with_max_entries(limits::MAX_THREADS, 0);
 
+/// What a thread begins with: zeroes.
+#[map]
+pub static NEW_THREAD: Array<Thread> = Array::with_max_entries(1, 0);
+
 /// A block of one process.
 #[derive(Clone, Copy)]
 #[repr(C)]

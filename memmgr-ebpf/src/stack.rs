@@ -1,80 +1,122 @@
 //! Reading the target's stack: a walk along frame pointers, or how much of it to copy.
 
-use aya_ebpf::helpers::bpf_probe_read_user;
+use aya_ebpf::helpers::{bpf_probe_read_user, generated};
+use core::{ffi::c_void, hint::black_box};
 use memmgr_common::limits::{MAX_FRAMES, PAGE_SIZE, STACK_CLASSES};
 
 use crate::{arch::UnwindStart, thread::Thread};
 
-/// A walk along the frame pointers.
-#[derive(Clone, Copy)]
-pub struct Walked {
-    /// Hash over the process and all frames: 64 bits, so that two stacks share one with a
-    /// probability of about 10^-10 among 65,536. Never 0.
-    pub id: u64,
-    /// There were more than [`MAX_FRAMES`].
-    pub cut: bool,
-}
+/// Words of a window on the stack: most frames are small, and to read one word costs the same as to read many.
+const WINDOW: u64 = 32;
+/// Windows that are tried before the rest is read frame by frame.
+const WINDOWS: usize = 3;
+/// Bytes of a frame record: the caller's frame pointer, then the return address into the caller.
+const RECORD: u64 = 16;
 
-/// A frame record: the caller's frame pointer, then the return address into the caller.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct FrameRecord {
-    next: u64,
-    return_address: u64,
+/// A part of the stack, with the whole of a frame record that begins at the last word.
+pub type Window = [u64; WINDOW as usize + 1];
+
+/// A chain of frame pointers only leads upwards and is aligned; whatever else is none.
+#[inline(always)]
+fn is_frame(bp: u64, above: u64) -> bool {
+    bp >= above && bp & 7 == 0
 }
 
 /// The frame record at `bp`; `None` at the end of the chain.
 #[inline(always)]
-fn frame(bp: u64, above: u64) -> Option<FrameRecord> {
-    // A chain only leads upwards and is aligned; whatever else is no frame pointer.
-    if bp < above || bp & 7 != 0 {
+fn frame(bp: u64, above: u64) -> Option<[u64; 2]> {
+    if !is_frame(bp, above) {
         return None;
     }
     // SAFETY: the helper checks the address and fails where it is not readable.
-    match unsafe { bpf_probe_read_user(bp as *const FrameRecord) } {
-        Ok(record) if record.return_address != 0 => Some(record),
+    match unsafe { bpf_probe_read_user(bp as *const [u64; 2]) } {
+        Ok(record) if record[1] != 0 => Some(record),
         _ => None,
     }
 }
 
-/// Walks and hashes, without storing the frames.
+/// Walks along the frame pointers and hashes process and frames, [`MAX_FRAMES`] at least, without storing them: 64 bits, so
+/// that two stacks share a hash with a probability of about 10^-10 among 65,536. Never 0.
 #[inline(always)]
-pub fn hash_frames(tgid: u32, start: UnwindStart) -> Walked {
+pub fn hash_frames(tgid: u32, start: UnwindStart, words: &mut Window) -> u64 {
     let mut id = mix(u64::from(tgid), start.ip);
     let (mut bp, mut above) = (start.bp, start.sp);
-    let mut cut = true;
-    for _ in 1..MAX_FRAMES {
-        let Some(record) = frame(bp, above) else {
-            cut = false;
+    for _ in 0..WINDOWS {
+        let window = bp;
+        // Where the stack ends before the window does, nothing is read.
+        if !is_frame(bp, above) || !read(words, window) {
             break;
-        };
-        id = mix(id, record.return_address);
-        above = bp + 16;
-        bp = record.next;
+        }
+        for _ in 0..WINDOW * 8 / RECORD {
+            let offset = bp.wrapping_sub(window);
+            if offset >= WINDOW * 8 {
+                break;
+            }
+            // The mask changes nothing: the verifier wants a bound that it sees.
+            let index = (black_box(offset / 8) & (WINDOW - 1)) as usize;
+            let words = words.as_ptr();
+            // SAFETY: both are inside of the window.
+            let (next, address) = unsafe { (*words.add(index), *words.add(index + 1)) };
+            if address == 0 {
+                return never_0(id);
+            }
+            id = mix(id, address);
+            above = bp.wrapping_add(RECORD);
+            bp = next;
+            if !is_frame(bp, above) {
+                return never_0(id);
+            }
+        }
     }
-    Walked { id: if id == 0 { 1 } else { id }, cut }
+    for _ in 1..MAX_FRAMES {
+        let Some([next, address]) = frame(bp, above) else { break };
+        id = mix(id, address);
+        above = bp.wrapping_add(RECORD);
+        bp = next;
+    }
+    never_0(id)
 }
 
-/// Walks and stores, and returns the number of frames.
+fn never_0(id: u64) -> u64 {
+    if id == 0 { 1 } else { id }
+}
+
+#[inline(always)]
+fn read(words: &mut Window, from: u64) -> bool {
+    let (into, length) = (words.as_mut_ptr().cast::<c_void>(), size_of::<Window>() as u32);
+    // SAFETY: as long as the window; the helper checks the address and fails where it is not readable.
+    unsafe { generated::bpf_probe_read_user(into, length, from as *const c_void) == 0 }
+}
+
+/// Frames that were stored.
+pub struct Stored {
+    /// How many.
+    pub count: u64,
+    /// There were more.
+    pub cut: bool,
+}
+
+/// Walks and stores.
 ///
 /// # Safety
 /// `frames` must be valid for writes.
 #[inline(always)]
-pub unsafe fn write_frames(start: UnwindStart, frames: *mut [u64; MAX_FRAMES]) -> u64 {
+pub unsafe fn write_frames(start: UnwindStart, frames: *mut [u64; MAX_FRAMES]) -> Stored {
     let frames = frames.cast::<u64>();
     // SAFETY: `count` stays below MAX_FRAMES.
     unsafe { frames.write(start.ip) };
     let (mut bp, mut above) = (start.bp, start.sp);
     let mut count = 1;
     for i in 1..MAX_FRAMES {
-        let Some(record) = frame(bp, above) else { break };
+        let Some([next, address]) = frame(bp, above) else { break };
         // SAFETY: as above.
-        unsafe { frames.add(i).write(record.return_address) };
+        unsafe { frames.add(i).write(address) };
         count = i as u64 + 1;
-        above = bp + 16;
-        bp = record.next;
+        above = bp.wrapping_add(RECORD);
+        bp = next;
     }
-    count
+    let cut = count == MAX_FRAMES as u64 && frame(bp, above).is_some();
+    Stored { count, cut }
 }
 
 /// A multiplication and a fold for each frame: every bit of the address reaches every bit of the id.

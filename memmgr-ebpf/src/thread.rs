@@ -9,7 +9,8 @@ use memmgr_common::{
 
 use crate::{
     count::Count,
-    maps::{ONLY_TARGET, SETTINGS, TARGETS, THREADS},
+    maps::{NEW_THREAD, ONLY_TARGET, SETTINGS, TARGETS, THREADS},
+    stack::Window,
 };
 
 /// State of one thread of a target. Only that thread touches it, so there are no races.
@@ -42,6 +43,9 @@ pub struct Thread {
     pub stack_end: u64,
     /// 1 when nothing is mapped at `stack_end`.
     pub stack_end_is_true: u64,
+    /// What a walk along the frame pointers reads of the stack: too much for the stack of a program, and what is kept for
+    /// a CPU belongs to whoever gets in between.
+    pub window_of_stack: Window,
 }
 
 /// Bits of [`Thread::call_flags`].
@@ -106,25 +110,17 @@ impl Current {
                 return Some(thread);
             }
         }
-        let fresh = Thread {
-            tgid: self.tgid,
-            in_call: 0,
-            nested: 0,
-            call_flags: 0,
-            window: self.settings().window as u32,
-            sp: 0,
-            return_address: 0,
-            cookie: 0,
-            size: 0,
-            block: 0,
-            interval: 0,
-            stack_end: 0,
-            stack_end_is_true: 0,
-        };
-        let thread = match THREADS.insert(self.tid, fresh, 0) {
-            Ok(()) => THREADS.get_ptr_mut(self.tid),
-            Err(_) => None,
-        };
+        // From a map, because it is more than the stack of a program should hold.
+        let inserted =
+            NEW_THREAD.get(0).is_some_and(|new| THREADS.insert(self.tid, new, 0).is_ok());
+        let thread = if inserted { THREADS.get_ptr_mut(self.tid) } else { None };
+        if let Some(thread) = thread {
+            // SAFETY: as above.
+            unsafe {
+                (*thread).tgid = self.tgid;
+                (*thread).window = self.settings().window as u32;
+            }
+        }
         if thread.is_none() {
             self.count.add(Counter::LostThreadMap);
         }
