@@ -78,6 +78,8 @@ pub mod flags {
     pub const COPIED: u16 = 32;
     /// The mapping is address space without any access (PROT_NONE): no memory yet, or no more.
     pub const RESERVATION: u16 = 64;
+    /// The child runs in its parent's memory (vfork) until it executes a program.
+    pub const SHARES_MEMORY: u16 = 128;
 }
 
 /// A block, and the stack that asked for it.
@@ -92,11 +94,6 @@ pub struct Block {
     pub size: u64,
     /// Id of a stack sent by [`Kind::Stack`]; 0 when the stack is copied instead.
     pub stack_id: u64,
-    /// The stack slot whose return address the kernel has replaced by its trampoline, because a
-    /// probed call is in flight (a mapping made inside an allocator call); 0 when there is none.
-    pub hidden_slot: u64,
-    /// The return address that belongs there.
-    pub hidden_return: u64,
     /// Instruction pointer after the call returned: the direct caller.
     pub ip: u64,
     /// Stack pointer after the call returned; the address of the first copied byte.
@@ -105,6 +102,20 @@ pub struct Block {
     pub bp: u64,
     /// Sampling interval in force, 0 for every call.
     pub interval: u64,
+}
+
+/// An allocator's call in flight, as it began: where it was entered by a probe whose return is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Call {
+    /// The stack slot whose return address the kernel has replaced by its trampoline; 0 when no call is in flight.
+    pub slot: u64,
+    /// The return address that belongs there.
+    pub return_address: u64,
+    /// Address of the probe, in the function that was called.
+    pub function: u64,
+    /// Frame pointer register.
+    pub bp: u64,
 }
 
 /// A block that goes.
@@ -151,15 +162,18 @@ pub struct FrameStack {
 pub struct BlockWithStack<const N: usize> {
     /// The event.
     pub block: Block,
+    /// The allocator's call that it happened in.
+    pub call: Call,
     /// The first `header.stack_len` bytes are valid.
     pub stack: [u8; N],
 }
 
 const _: () = {
     assert!(size_of::<Header>() == 24);
-    assert!(size_of::<Block>() == 96);
+    assert!(size_of::<Block>() == 80);
+    assert!(size_of::<Call>() == 32);
     assert!(size_of::<Free>() == 32);
     assert!(size_of::<Range>() == 48);
     assert!(size_of::<FrameStack>() == 24 + 16 + 8 * MAX_FRAMES);
-    assert!(size_of::<BlockWithStack<1024>>() == 96 + 1024);
+    assert!(size_of::<BlockWithStack<1024>>() == 80 + 32 + 1024);
 };

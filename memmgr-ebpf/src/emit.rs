@@ -4,7 +4,7 @@ use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::generated};
 use core::{ffi::c_void, hint::black_box};
 use memmgr_common::{
     Counter, StackKind,
-    events::{Block, BlockWithStack, FrameStack, Free, Header, Kind, Range, flags},
+    events::{Block, BlockWithStack, Call, FrameStack, Free, Header, Kind, Range, flags},
     limits::{MAX_KNOWN_STACKS, STACK_CLASSES},
 };
 
@@ -74,8 +74,8 @@ pub fn range(current: &Current, kind: Kind, address: u64, length: u64, result: i
 
 /// Something that happened to the process or the thread.
 #[inline(always)]
-pub fn bare(current: &Current, kind: Kind) {
-    send(current, header(current, kind, 0), Counter::Submitted, Counter::LostOtherRing);
+pub fn bare(current: &Current, kind: Kind, flags: u16) {
+    send(current, header(current, kind, flags), Counter::Submitted, Counter::LostOtherRing);
 }
 
 #[inline(always)]
@@ -85,8 +85,6 @@ fn body(current: &Current, event: &BlockEvent) -> Block {
         address: event.address,
         size: event.size,
         stack_id: 0,
-        hidden_slot: 0,
-        hidden_return: 0,
         ip: event.start.ip,
         sp: event.start.sp,
         bp: event.start.bp,
@@ -173,10 +171,6 @@ pub fn block_with_copy(
     let cap = u64::from(current.settings().stack_bytes);
     let plan = stack::copy_plan(thread, event.start.sp, cap);
     let mut block = body(current, event);
-    if thread.in_call == 1 && thread.return_address != 0 {
-        block.hidden_slot = thread.sp;
-        block.hidden_return = thread.return_address;
-    }
     if plan.cut {
         block.header.flags |= flags::STACK_CUT;
     }
@@ -230,8 +224,20 @@ fn copied<const N: usize>(
         block.header.flags |= flags::STACK_MISSING;
         current.count.add(Counter::StackMissing);
     }
+    let mut call = Call { slot: 0, return_address: 0, function: 0, bp: 0 };
+    if thread.in_call == 1 && thread.return_address != 0 {
+        call = Call {
+            slot: thread.sp,
+            return_address: thread.return_address,
+            function: thread.function,
+            bp: thread.bp,
+        };
+    }
     // SAFETY: as above.
-    unsafe { (&raw mut (*record).block).write(block) };
+    unsafe {
+        (&raw mut (*record).block).write(block);
+        (&raw mut (*record).call).write(call);
+    }
     slot.submit(NO_WAKEUP);
     true
 }

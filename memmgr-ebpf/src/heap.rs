@@ -197,7 +197,10 @@ fn begin(current: &Current, registers: Registers, cookie: Cookie) -> Return {
     thread.in_call = 1;
     thread.nested = 0;
     thread.call_flags = call;
-    thread.sp = registers.sp();
+    let start = registers.unwind_start();
+    thread.sp = start.sp;
+    thread.function = start.ip;
+    thread.bp = start.bp;
     // SAFETY: the helper checks the address. Without it a mapping made inside this call has a stack
     // that ends at the trampoline; nothing else depends on it.
     thread.return_address =

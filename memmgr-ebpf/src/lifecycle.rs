@@ -1,7 +1,11 @@
 //! Fork, exec and exit of targets. Raw tracepoints: they need no tracefs.
 
 use aya_ebpf::{EbpfContext, macros::raw_tracepoint, programs::RawTracePointContext};
-use memmgr_common::{Counter, events::Kind, target::FIRST_THREAD_ENDED};
+use memmgr_common::{
+    Counter,
+    events::{Kind, flags},
+    target::FIRST_THREAD_ENDED,
+};
 
 use crate::{
     emit,
@@ -9,6 +13,7 @@ use crate::{
     thread::{Current, ask_the_table},
 };
 
+const CLONE_VM: u64 = 0x0000_0100;
 const CLONE_THREAD: u64 = 0x0001_0000;
 
 fn target() -> Option<Current> {
@@ -24,7 +29,9 @@ pub fn new_task(ctx: RawTracePointContext) -> i32 {
     // SAFETY: a raw tracepoint's context is its arguments, 64 bits each; this one has two.
     let clone_flags = unsafe { *ctx.as_ptr().cast::<u64>().add(1) };
     if clone_flags & CLONE_THREAD == 0 {
-        emit::bare(&current, Kind::Fork);
+        // vfork, which posix_spawn and others make commands by.
+        let shares = if clone_flags & CLONE_VM == 0 { 0 } else { flags::SHARES_MEMORY };
+        emit::bare(&current, Kind::Fork, shares);
     } else {
         current.count.add(Counter::FilteredReturn);
     }
@@ -35,7 +42,7 @@ pub fn new_task(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint]
 pub fn process_exec(_: RawTracePointContext) -> i32 {
     let Some(current) = target() else { return 0 };
-    emit::bare(&current, Kind::Exec);
+    emit::bare(&current, Kind::Exec, 0);
     // Nothing of the new image is counted, but of a process that memmgr started every image is.
     if !current.is_launched() {
         forget_process(&current);
@@ -48,7 +55,7 @@ pub fn process_exec(_: RawTracePointContext) -> i32 {
 #[raw_tracepoint]
 pub fn thread_exit(_: RawTracePointContext) -> i32 {
     let Some(current) = target() else { return 0 };
-    emit::bare(&current, Kind::ThreadExit);
+    emit::bare(&current, Kind::ThreadExit, 0);
     forget_thread(&current);
     if current.tid == current.tgid {
         if TARGETS.insert(current.tgid, FIRST_THREAD_ENDED, 0).is_err() {

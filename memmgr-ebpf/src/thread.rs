@@ -31,6 +31,9 @@ pub struct Thread {
     pub sp: u64,
     /// That return address, before the kernel put its trampoline there.
     pub return_address: u64,
+    /// Address of the probe that it entered by, and the frame pointer register there.
+    pub function: u64,
+    pub bp: u64,
     /// Cookie of the call in flight.
     pub cookie: u64,
     /// Bytes it asked for.

@@ -50,6 +50,8 @@ pub struct Counts {
     pub stack_truncated: u64,
     /// Children that the target made.
     pub forks: u64,
+    /// Those that began with a copy of its memory, breakpoints included.
+    pub heirs: u64,
 }
 
 /// What a record means for the capture as a whole.
@@ -241,8 +243,9 @@ impl Collector {
                     Touch::Copied => self.resident.copied(page),
                 }
             }
-            Event::Fork => {
+            Event::Fork { shares_memory } => {
                 self.counts.forks += 1;
+                self.counts.heirs += u64::from(!shares_memory);
                 self.resident.forked();
             }
             Event::Exec => return Course::Exec,

@@ -46,7 +46,10 @@ pub enum Event<'a> {
     /// A page was touched.
     Fault(Block<'a>, Touch),
     /// The target made a child process.
-    Fork,
+    Fork {
+        /// It runs in the target's memory until it executes a program.
+        shares_memory: bool,
+    },
     /// The target executed another program.
     Exec,
     /// A thread of the target ended.
@@ -146,17 +149,30 @@ pub struct CopiedStack<'a> {
     pub bytes: &'a [u8],
     /// The stack goes on beyond the bytes.
     pub cut: bool,
-    /// A slot of the stack that holds the kernel's trampoline, and the return address that belongs there.
-    pub hidden: Option<(Address, Address)>,
+    /// The allocator's call that it was taken in.
+    pub call: Option<Call>,
+}
+
+/// An allocator's call in flight, as it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The slot of the stack where the kernel's trampoline stands in place of the return address.
+    pub slot: Address,
+    /// The return address that belongs there.
+    pub return_address: Address,
+    /// The probe, in the function that was called.
+    pub function: Address,
+    /// Frame pointer register.
+    pub bp: Address,
 }
 
 impl CopiedStack<'_> {
     /// The word at an address of the stack, if it was copied.
     pub fn read(&self, address: u64) -> Option<u64> {
-        if let Some((slot, belongs)) = self.hidden
-            && slot.0 == address
+        if let Some(call) = self.call
+            && call.slot.0 == address
         {
-            return Some(belongs.0);
+            return Some(call.return_address.0);
         }
         let at = address.checked_sub(self.sp.0)? as usize;
         let bytes = self.bytes.get(at..at.checked_add(8)?)?;
@@ -230,7 +246,7 @@ fn body<'a>(record: &'a [u8], header: &events::Header) -> Result<Event<'a>, Deco
         let touch = if has(flags::COPIED) { Touch::Copied } else { Touch::First };
         Event::Fault(block(record, header)?, touch)
     } else if is(Kind::Fork) {
-        Event::Fork
+        Event::Fork { shares_memory: header.flags & flags::SHARES_MEMORY != 0 }
     } else if is(Kind::Exec) {
         Event::Exec
     } else if is(Kind::ThreadExit) {
@@ -246,14 +262,19 @@ fn block<'a>(record: &'a [u8], header: &events::Header) -> Result<Block<'a>, Dec
     let stack = if header.flags & flags::STACK_MISSING != 0 {
         RawStack::Missing
     } else if header.stack_len > 0 {
-        let start = size_of::<events::Block>();
-        let bytes = record
-            .get(start..start + header.stack_len as usize)
-            .ok_or(DecodeError::Short { kind: header.kind, length: record.len() })?;
+        let short = DecodeError::Short { kind: header.kind, length: record.len() };
+        let behind = record.get(size_of::<events::Block>()..).ok_or(short)?;
+        let call: events::Call = read(behind, header.kind).map_err(|_| short)?;
+        let start = size_of::<events::Call>();
+        let bytes = behind.get(start..start + header.stack_len as usize).ok_or(short)?;
         let (ip, sp, bp) = (Address(block.ip), Address(block.sp), Address(block.bp));
-        let hidden = (block.hidden_slot != 0)
-            .then_some((Address(block.hidden_slot), Address(block.hidden_return)));
-        RawStack::Copied(CopiedStack { ip, sp, bp, bytes, cut, hidden })
+        let call = (call.slot != 0).then_some(Call {
+            slot: Address(call.slot),
+            return_address: Address(call.return_address),
+            function: Address(call.function),
+            bp: Address(call.bp),
+        });
+        RawStack::Copied(CopiedStack { ip, sp, bp, bytes, cut, call })
     } else if block.stack_id != 0 {
         RawStack::Known(StackKey(block.stack_id))
     } else {
@@ -291,6 +312,8 @@ unsafe trait Wire: Copy {}
 unsafe impl Wire for events::Header {}
 // SAFETY: as above.
 unsafe impl Wire for events::Block {}
+// SAFETY: as above.
+unsafe impl Wire for events::Call {}
 // SAFETY: as above.
 unsafe impl Wire for events::Free {}
 // SAFETY: as above.
@@ -338,14 +361,16 @@ mod tests {
             address,
             size,
             stack_id,
-            hidden_slot: 0x28,
-            hidden_return: 0x99,
             ip: 0x10,
             sp: 0x20,
             bp: 0x30,
             interval: 0,
         };
         let mut record = bytes(&block);
+        if !stack.is_empty() {
+            let call = events::Call { slot: 0x28, return_address: 0x99, function: 0x88, bp: 0x77 };
+            record.extend_from_slice(&bytes(&call));
+        }
         record.extend_from_slice(stack);
         record.extend_from_slice(&[0xee; 40]); // the rest of the size class means nothing
         record
@@ -370,7 +395,12 @@ mod tests {
             bp: Address(0x30),
             bytes: b"stack",
             cut: false,
-            hidden: Some((Address(0x28), Address(0x99))),
+            call: Some(Call {
+                slot: Address(0x28),
+                return_address: Address(0x99),
+                function: Address(0x88),
+                bp: Address(0x77),
+            }),
         });
         check(&wire_block(Kind::Alloc, 0, 64, 10, b"", 5), &Event::Alloc(plain(64, 10, known())));
         check(
@@ -449,12 +479,13 @@ mod tests {
         let mut unknown = header(Kind::Fork, 0, 0);
         unknown.kind = 99;
         assert_eq!(decode(&bytes(&unknown)), Err(DecodeError::Kind(99)));
-        let mut short = wire_block(Kind::Alloc, 0, 1, 1, b"stack", 0);
-        short.truncate(98);
-        assert_eq!(
-            decode(&short),
-            Err(DecodeError::Short { kind: Kind::Alloc as u16, length: 98 })
-        );
+        // In the call in flight, and in the stack.
+        for length in [98, 114] {
+            let mut short = wire_block(Kind::Alloc, 0, 1, 1, b"stack", 0);
+            short.truncate(length);
+            let kind = Kind::Alloc as u16;
+            assert_eq!(decode(&short), Err(DecodeError::Short { kind, length }));
+        }
     }
 
     proptest! {

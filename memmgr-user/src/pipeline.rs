@@ -152,7 +152,7 @@ pub async fn run(
     let settings = Settings { mapping_way, ..plan.settings(session.stack_kind()) };
     session.kernel.set(settings)?;
     let mut steering = Steering::begin(plan, &session, settings, began);
-    let mut forks_freed = 0;
+    let mut heirs_freed = 0;
     counting(&session);
     // A moment, not a distance from the last wake-up: whatever else wakes the task puts no drain off.
     let mut drain_at = TokioInstant::now();
@@ -177,9 +177,9 @@ pub async fn run(
                 }
             }
             Wake::Steer => {
-                let held = collector.blocks.len();
+                let (held, heirs) = (collector.blocks.len(), collector.counts.heirs);
                 let mut course = Course::On;
-                steering.look(&mut session, held, |session| {
+                steering.look(&mut session, held, heirs, |session| {
                     course = drain(roots, session, &mut collector, usize::MAX).1;
                     let opening = now();
                     collector.resume(opening);
@@ -201,10 +201,6 @@ pub async fn run(
                     read_code(roots, target, late, &mut collector);
                 }
                 let books = session.kernel.books()?;
-                let forks = collector.counts.forks;
-                if forks > forks_freed && session.kernel.free_heirs() {
-                    forks_freed = forks;
-                }
                 // A disk that is behind makes intervals longer; events never wait for it.
                 match recorder.room() {
                     Room::Here(permit) => {
@@ -237,6 +233,11 @@ pub async fn run(
             }
             Wake::End(ended) => break ended,
         }
+        // At once: a child pays for every call until then.
+        let heirs = collector.counts.heirs;
+        if heirs > heirs_freed && session.kernel.free_heirs() {
+            heirs_freed = heirs;
+        }
         if session.take_in_late(roots, plan.pid, now().seconds_since(began)) {
             steering.more_functions(&session);
         }
@@ -259,7 +260,7 @@ pub async fn run(
     residence::look(roots, &session.target.dir, &mut collector, plan.interval, end);
     let mut books = session.kernel.books()?;
     books.missed = missed;
-    steering.last_look(&books, collector.blocks.len());
+    steering.last_look(&books, collector.blocks.len(), collector.counts.heirs);
     let facts = Facts::of(&session, &books.calls);
     let standing = Standing {
         plan,

@@ -99,24 +99,55 @@ impl Unwinder {
         let mut registers = UnwindRegsX86_64::new(stack.ip.0, stack.sp.0, stack.bp.0);
         let mut address = FrameAddress::from_instruction_pointer(stack.ip.0);
         self.frames.clear();
+        // Not yet left, and whether it was left by what is known of its begin instead of by tables.
+        let (mut call, mut is_shortcut) = (stack.call, false);
         let outer = loop {
             // What lies beyond the trampoline can only be guessed.
             if self.frames.len() == MOST_FRAMES || address.address() >= TRAMPOLINES {
                 break Outer::Cut;
             }
             self.frames.push(Address(address.address()));
-            if let Some(again) = self.recall.stack(&stack, &self.frames, registers.sp()) {
+            if !is_shortcut
+                && let Some(again) = self.recall.stack(&stack, &self.frames, registers.sp())
+            {
                 return Unwound::Again(again);
             }
             let (unwinder, cache) = (&self.unwinder, &mut self.cache);
             let trace = &mut self.recall.trace;
             let next =
                 self.steps.unwind(unwinder, cache, address, &mut registers, &mut read, trace);
-            address = match next.map(|next| next.map(FrameAddress::from_return_address)) {
-                Ok(Some(Some(next))) => next,
+            let next = match next.map(|next| next.map(FrameAddress::from_return_address)) {
+                Ok(Some(Some(next))) => Ok(next),
                 // A null return address is how a thread's first frame looks where the tables do not mark it.
-                Ok(None | Some(None)) | Err(Error::ReturnAddressIsNull) => break Outer::Whole,
-                Err(_) => break Outer::Cut,
+                Ok(None | Some(None)) | Err(Error::ReturnAddressIsNull) => Err(Outer::Whole),
+                Err(_) => Err(Outer::Cut),
+            };
+            if let Some(inside) = call {
+                let beyond = inside.slot.0.wrapping_add(WORD);
+                if next.is_err() || registers.sp() >= beyond {
+                    call = None;
+                }
+                let is_right = next.is_ok_and(|next| {
+                    registers.sp() == beyond && next.address() == inside.return_address.0
+                });
+                // A library without tables (musl): what it called is lost, not who called it.
+                if call.is_none()
+                    && !is_right
+                    && let Some(caller) = FrameAddress::from_return_address(inside.return_address.0)
+                {
+                    // Frames are return addresses, one byte behind what they are about.
+                    self.frames.push(Address(inside.function.0 + 1));
+                    let (ip, bp) = (inside.return_address.0, inside.bp.0);
+                    registers = UnwindRegsX86_64::new(ip, beyond, bp);
+                    address = caller;
+                    is_shortcut = true;
+                    self.recall.trace.is_unclear();
+                    continue;
+                }
+            }
+            address = match next {
+                Ok(next) => next,
+                Err(outer) => break outer,
             };
         };
         Unwound::Frames(&self.frames, outer)

@@ -68,8 +68,6 @@ fn record(line: &str, time: u64, interval: u64) -> Vec<u8> {
             address,
             size,
             stack_id,
-            hidden_slot: 0,
-            hidden_return: 0,
             ip: 0,
             sp: 0,
             bp: 0,

@@ -55,7 +55,7 @@ pub enum AttachError {
     #[error("{0}; nothing was attached")]
     Hazard(String),
     /// There is nothing to probe.
-    #[error("no allocator was found in the target: {}\nname one with --allocator PATH[:PREFIX] or --probe FUNC@OFFSET", reasons(.0))]
+    #[error("no allocator was found in the target: {}\nname one with --allocator PATH[:PREFIX] or --probe FUNC@OFFSET; --mode growth needs none: page faults and mappings tell which code makes the process grow", reasons(.0))]
     NoAllocator(Vec<NotCovered>),
     /// A library was written to since it was read.
     #[error("{0} was changed while memmgr attached; nothing was attached, try again")]

@@ -34,9 +34,13 @@ impl Costs {
     /// What one event without a stack takes: a free.
     const FREE_EVENT: f64 = 150.0;
 
+    /// What a child pays that inherits the probes, until it is freed of them: one that does nothing but allocate loses nearly all
+    /// of its time, for as long as it takes to see it and to take them out.
+    const HEIR: f64 = 10_000_000.0;
+
     /// What was paid for this.
     pub fn of(&self, functions: &[Priced], seen: &Seen) -> Spent {
-        let hits = functions
+        let hits: f64 = functions
             .iter()
             .zip(&seen.hits)
             .map(|(function, hits)| {
@@ -49,6 +53,7 @@ impl Costs {
             + seen.submitted.saturating_sub(seen.events()) as f64 * Self::FREE_EVENT;
         let faults = seen.faults as f64 * self.fault + seen.fault_events as f64 * self.event;
         let mappings = seen.stepped_mappings as f64 * self.single_stepped;
+        let hits = hits + seen.heirs as f64 * Self::HEIR;
         Spent { hits, events, faults, mappings }
     }
 }
@@ -85,6 +90,8 @@ pub struct Seen {
     pub fault_events: u64,
     /// Mapping calls at a probe in the C library that the kernel single-steps.
     pub stepped_mappings: u64,
+    /// Children that inherited the allocator's probes.
+    pub heirs: u64,
 }
 
 impl Seen {
@@ -109,6 +116,7 @@ impl Seen {
             faults: self.faults.saturating_sub(earlier.faults),
             fault_events: self.fault_events.saturating_sub(earlier.fault_events),
             stepped_mappings: self.stepped_mappings.saturating_sub(earlier.stepped_mappings),
+            heirs: self.heirs.saturating_sub(earlier.heirs),
         }
     }
 }
@@ -116,7 +124,7 @@ impl Seen {
 /// Nanoseconds of the target's time.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Spent {
-    /// By traps of the allocator's probes.
+    /// By traps of the allocator's probes, children's too.
     pub hits: f64,
     /// By what they send.
     pub events: f64,
@@ -170,5 +178,7 @@ mod tests {
         check([0, 0, 0], 0, 0, 8, Spent { faults: 404.0, ..Spent::default() });
         let seen = Seen { stepped_mappings: 4, ..Seen::default() };
         assert_eq!(costs.of(&functions, &seen), Spent { mappings: 40.0, ..Spent::default() });
+        let seen = Seen { heirs: 2, ..Seen::default() };
+        assert_eq!(costs.of(&functions, &seen), Spent { hits: 2e7, ..Spent::default() });
     }
 }

@@ -87,7 +87,7 @@ impl Outcome {
         if self.too_short > 0 {
             not_covered.push(NotCovered {
                 what: format!("{} processes that were seen and ended at once", self.too_short),
-                why: "a new process is noticed within 250 ms, and attaching takes some 100 ms more"
+                why: "a new process is noticed within 250 ms, and attaching takes some tenths of a second, one after the other"
                     .to_owned(),
             });
         }

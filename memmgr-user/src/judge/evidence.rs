@@ -139,11 +139,7 @@ pub(super) fn sentences(case: &Case, finding: &Finding) -> Vec<String> {
     let (report, about) = (case.report, case.about());
     let windows = report.windows_s.len();
     if case.stacks.len() > 1 {
-        said.push(format!(
-            "{} stacks lead to it; the largest is stack {}.",
-            case.stacks.len(),
-            case.stacks[0].id
-        ));
+        said.push(format!("{} stacks lead to it; the largest is shown.", case.stacks.len()));
     }
     if case.resized {
         let (first, last) = (case.low.iter().find(|bytes| **bytes > 0), case.low.last());

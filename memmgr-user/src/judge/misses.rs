@@ -105,6 +105,7 @@ mod tests {
             kernel_bytes: bytes,
             returned_bytes: (bytes as f64 * returned) as u64,
             hit_rate: Some(0.9),
+            uncounted: None,
             ways: vec![Way { name: way.to_owned(), calls, bytes }],
             stacks: vec![Missing { subject: "load".into(), calls, ..Missing::default() }],
             windows_allocations: vec![1; windows.len()],

@@ -34,7 +34,7 @@ pub(crate) fn is_of_allocator(stack: &Stack, report: &Report) -> bool {
         let mut probed = allocators.iter().filter(|allocator| allocator.path == module);
         let is_probed = |name: &str, allocator: &Allocator| {
             let mut symbols = allocator.functions.iter().flat_map(|f| f.symbol.split('='));
-            symbols.any(|symbol| symbol == name)
+            symbols.any(|symbol| bare(symbol) == bare(name))
         };
         match frame.function.as_deref() {
             Some(name) if module == report.target.exe => {
@@ -44,4 +44,24 @@ pub(crate) fn is_of_allocator(stack: &Stack, report: &Report) -> bool {
             None => probed.any(|allocator| !matches!(allocator.kind.as_str(), "glibc" | "musl")),
         }
     })
+}
+
+/// A C library has several names for one function: `malloc`, `__malloc`, `__libc_malloc`, of musl in a static program
+/// `default_malloc`.
+fn bare(name: &str) -> &str {
+    let name = name.trim_start_matches('_');
+    name.strip_prefix("libc_").or_else(|| name.strip_prefix("default_")).unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_one_function_are_one() {
+        for name in ["malloc", "__malloc", "__libc_malloc", "default_malloc"] {
+            assert_eq!(bare(name), "malloc");
+        }
+        assert_eq!(bare("my_malloc"), "my_malloc");
+    }
 }

@@ -173,7 +173,7 @@ fn retention(report: &Report) -> Option<Finding> {
     let last = report.timeline.last()?;
     let freed = highest.live_bytes.saturating_sub(last.live_bytes) as f64;
     let returned = highest.rss_bytes.saturating_sub(last.rss_bytes) as f64;
-    let retained = report.reconciliation.allocator_retained_bytes;
+    let retained = kept_by_allocator(report)?;
     let is_kept = freed >= LARGE_BYTES
         && freed >= 0.5 * highest.live_bytes as f64
         && returned < 0.3 * freed
@@ -191,6 +191,12 @@ fn retention(report: &Report) -> Option<Finding> {
         recommendation: format!("This is no leak: the next peak uses the same memory again. {}", trim_advice(report)),
         ..about("retention", "memory kept by the allocator")
     })
+}
+
+/// Resident bytes that the allocator has beyond what is tracked; unknown where the heap of a runtime is among them.
+fn kept_by_allocator(report: &Report) -> Option<u64> {
+    let figures = &report.reconciliation;
+    figures.runtime_heap.is_none().then_some(figures.allocator_retained_bytes)
 }
 
 /// How an allocator is made to give memory back.
@@ -227,7 +233,7 @@ fn arenas(report: &Report) -> Option<Finding> {
         .map(|stack| stack.alloc_count)
         .sum();
     let figures = &report.reconciliation;
-    let retained = figures.allocator_retained_bytes;
+    let retained = kept_by_allocator(report)?;
     let many = glibc
         && threads >= THREADS
         && made >= 2

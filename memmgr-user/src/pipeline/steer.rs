@@ -41,6 +41,8 @@ pub(super) struct Steering {
     cpu: (Duration, Duration),
     began: KernelTime,
     next: Instant,
+    /// Children that began with a copy of the target's memory, and those of them with the allocator's probes in it.
+    heirs: (u64, u64),
     /// Since when the allocator's probes are in place.
     open_since: Option<KernelTime>,
     had_gaps: bool,
@@ -77,6 +79,7 @@ impl Steering {
             cpu: (cpu, cpu),
             began,
             next: Instant::now(),
+            heirs: (0, 0),
             open_since: session.kernel.heap.is_some().then_some(began),
             had_gaps: false,
             interval: (began, 0),
@@ -105,13 +108,14 @@ impl Steering {
         &mut self,
         session: &mut Session,
         held: usize,
+        heirs: u64,
         before_opening: impl FnOnce(&mut Session) -> KernelTime,
     ) -> Result<(), KernelError> {
         if let Some(calibration) = self.calibration.take_if(|thread| thread.is_finished()) {
             self.governor.price(calibration.join().unwrap_or(Costs::USUAL));
         }
         let books = session.kernel.books()?;
-        let seen = self.seen(&books);
+        let seen = self.seen(&books, heirs);
         let at = seen.at;
         self.governor.burst(at, books.highest_floor);
         let mut orders = self.governor.look(seen, held).clone();
@@ -153,8 +157,8 @@ impl Steering {
     }
 
     /// The last look, at books that nothing is added to any more.
-    pub(super) fn last_look(&mut self, books: &Books, held: usize) {
-        let seen = self.seen(books);
+    pub(super) fn last_look(&mut self, books: &Books, held: usize, heirs: u64) {
+        let seen = self.seen(books, heirs);
         self.governor.burst(seen.at, books.highest_floor);
         self.governor.look(seen, held);
     }
@@ -214,7 +218,11 @@ impl Steering {
         }
     }
 
-    fn seen(&mut self, books: &Books) -> Seen {
+    fn seen(&mut self, books: &Books, heirs: u64) -> Seen {
+        if self.open_since.is_some() {
+            self.heirs.1 += heirs.saturating_sub(self.heirs.0);
+        }
+        self.heirs.0 = heirs;
         if let Some(cpu) = self.clock.and_then(CpuClock::read) {
             self.cpu.1 = cpu;
         }
@@ -227,6 +235,7 @@ impl Steering {
             faults: books.faults.hits,
             fault_events: books.faults.chosen,
             stepped_mappings: books.get(Counter::SteppedMapping),
+            heirs: self.heirs.1,
         }
     }
 }

@@ -63,7 +63,7 @@ pub(super) fn target(captured: &Standing<'_>, stack: &StackChoice, last: &LastLo
                 captured.collector.counts.forks
             ),
             why: if captured.plan.in_group {
-                "of this process itself alone; those that were captured too are processes of the group"
+                "figures of a process are its own: children that were captured are processes of the group by themselves"
             } else {
                 "only the target itself is captured; `-p PID --follow-forks` captures those that a process makes, too"
             }

@@ -112,6 +112,10 @@ pub struct Reconciliation {
     /// Resident bytes of the allocator's mappings beyond what is tracked: allocated before the
     /// attach, retained after a free, or lost to fragmentation.
     pub allocator_retained_bytes: u64,
+    /// The heap of a runtime that is among them, as `the JVM's heap`: mapped before the attach, it cannot be told from the
+    /// allocator's memory.
+    #[serde(default)]
+    pub runtime_heap: Option<String>,
     /// Resident bytes that the target mapped by itself since the attach, not through its allocator.
     pub own_mappings_bytes: u64,
     /// Resident bytes of thread stacks, the main thread's included.

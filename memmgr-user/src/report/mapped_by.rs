@@ -37,6 +37,18 @@ pub(super) fn opens_later(path: &Path) -> bool {
     OPENS_LATER.contains(&file.split('.').next().unwrap_or_default())
 }
 
+/// What fills anonymous memory beside the allocator where this file is mapped.
+pub(super) fn runtime_heap(path: &Path) -> Option<&'static str> {
+    let file = path.file_name()?.to_str()?;
+    if file.starts_with("libjvm.so") {
+        Some("the JVM's heap")
+    } else if file.starts_with("libcoreclr") {
+        Some(".NET's heap")
+    } else {
+        opens_later(path).then_some("V8's heap")
+    }
+}
+
 const ARENAS_OF_ALLOCATOR: &str = "arenas of the allocator";
 
 /// Sizes of CPython's arenas: 256 KiB until 3.9, 1 MiB since (`ARENA_BITS` in Include/internal/pycore_obmalloc.h).

@@ -20,7 +20,7 @@
 
 use std::{ops::Range, path::Path};
 
-use super::Reconciliation;
+use super::{Reconciliation, mapped_by::runtime_heap};
 use crate::{
     source::mappings::{Kind, Mapping, MappingFigures},
     units::human_bytes,
@@ -54,6 +54,7 @@ pub fn reconcile(
         rss_bytes: lines.rss,
         tracked_live_bytes,
         allocator_retained_bytes: lines.heap - tracked_resident,
+        runtime_heap: lines.runtime_heap.map(str::to_owned),
         own_mappings_bytes: lines.own,
         thread_stacks_bytes: lines.thread_stacks,
         file_bytes: lines.file,
@@ -76,6 +77,7 @@ struct Lines {
     other: u64,
     heap_swap: u64,
     hugetlb: u64,
+    runtime_heap: Option<&'static str>,
 }
 
 impl Lines {
@@ -96,6 +98,7 @@ impl Lines {
                 lines.heap += figures.rss - own;
                 lines.heap_swap += figures.swap;
             } else if let Kind::File { path, .. } = &mapping.kind {
+                lines.runtime_heap = lines.runtime_heap.or_else(|| runtime_heap(path));
                 // Shared memory that is written stays the file's; only a private copy leaves it.
                 let copied =
                     if mapping.permissions.shared { 0 } else { figures.anonymous.min(figures.rss) };
@@ -131,11 +134,21 @@ impl Lines {
             tracked - tracked_resident,
             "of the tracked heap cannot be resident: it was allocated and never touched, or it is swapped out.",
         );
-        add(
-            retained,
-            "more is resident in the heap's mappings: allocated before memmgr attached, kept by the allocator \
-             after a free, lost to fragmentation, or zeroed static data (.bss).",
-        );
+        if let Some(heap) = self.runtime_heap {
+            add(
+                retained,
+                &format!(
+                    "more is resident in anonymous memory: {heap} as it was before memmgr attached, and what the allocator \
+                     has beside the tracked heap."
+                ),
+            );
+        } else {
+            add(
+                retained,
+                "more is resident in the heap's mappings: allocated before memmgr attached, kept by the allocator \
+                 after a free, lost to fragmentation, or zeroed static data (.bss).",
+            );
+        }
         add(
             self.own,
             "is memory that the program mapped by itself since memmgr attached, not through its allocator; the \

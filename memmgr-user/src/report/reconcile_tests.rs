@@ -57,6 +57,7 @@ fn one_of_everything() {
         rss_bytes: mappings.iter().map(|figures| figures.rss).sum(),
         tracked_live_bytes: 40 * MIB,
         allocator_retained_bytes: 8 * MIB,
+        runtime_heap: None,
         own_mappings_bytes: 0,
         thread_stacks_bytes: (64 + 32 + 100) << 10,
         file_bytes: (1024 + 1536) << 10,

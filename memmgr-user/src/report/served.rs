@@ -29,12 +29,16 @@ pub struct Served {
     pub kernel_bytes: u64,
     /// Of those bytes, what was given back to the kernel by the end.
     pub returned_bytes: u64,
-    /// The least share of allocations that took no call to the kernel, 0 to 1; absent without allocations.
+    /// The share of allocations that took no call to the kernel, 0 to 1: the least, where allocations are no estimate and nothing
+    /// is uncounted; absent without allocations.
     pub hit_rate: Option<f64>,
     /// The calls by what was called, most calls first.
     pub ways: Vec<Way>,
     /// The stacks that made most calls, most first.
     pub stacks: Vec<Missing>,
+    /// What of the allocator's calls to the kernel is not among them, in a sentence; absent where all are.
+    #[serde(default)]
+    pub uncounted: Option<String>,
     /// Blocks given out in each of the windows of `windows_s`.
     pub windows_allocations: Vec<u64>,
     /// Calls to the kernel in each of them.
@@ -136,10 +140,22 @@ impl Course {
             hit_rate: hit_rate(allocations, calls),
             ways,
             stacks: calling.iter().take(MOST_STACKS).map(|stack| missing(stack)).collect(),
+            uncounted: uncounted(report),
             windows_allocations: whole(&windows_allocations),
             windows_kernel_calls: whole(&windows_calls),
         })
     }
+}
+
+/// glibc maps the heap of a thread's arena without access and opens it piece by piece (`grow_heap` in malloc/arena.c).
+fn uncounted(report: &Report) -> Option<String> {
+    let is_glibc = report.target.allocators.iter().any(|allocator| allocator.kind == "glibc");
+    let threads = report.timeline.iter().filter_map(|point| point.threads).max().unwrap_or(0);
+    (is_glibc && threads > 1).then(|| {
+        "what glibc's arenas of threads take by mprotect is not counted: allocations of threads other than the first may go to \
+         the kernel much more often than this"
+            .to_owned()
+    })
 }
 
 fn add(sum: &mut Vec<f64>, course: &[f64]) {

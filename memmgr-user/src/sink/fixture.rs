@@ -422,6 +422,7 @@ pub(crate) fn redis() -> Report {
             rss_bytes: mib(125),
             tracked_live_bytes: 34_734_080,
             allocator_retained_bytes: 79_691_776,
+            runtime_heap: None,
             own_mappings_bytes: 0,
             thread_stacks_bytes: 155_648,
             file_bytes: mib(8),

@@ -141,7 +141,7 @@ fn a_stack_that_is_recognized_is_what_unwinding_makes_of_it() {
         }
         let bytes: Vec<u8> = made.words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let (ip, sp, bp) = (Address(made.ip), Address(made.sp), Address(made.bp));
-        let copied = CopiedStack { ip, sp, bp, bytes: &bytes, cut: false, hidden: None };
+        let copied = CopiedStack { ip, sp, bp, bytes: &bytes, cut: false, call: None };
         let Unwound::Frames(frames, outer) = plain.unwind(copied) else {
             panic!("nothing was remembered")
         };

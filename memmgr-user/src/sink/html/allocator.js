@@ -18,12 +18,15 @@ function hitRate(rate) {
 function servedParts(served) {
   const perSecond = (times) => (report.duration_s > 0 ? `, ${count(Math.round(times / report.duration_s))}/s` : "");
   const ways = served.ways.map((way) => `${count(way.calls)} ${way.name}`).join(", ");
+  const about = sampled ? "about " : "";
+  const least = !sampled && served.uncounted === null && served.kernel_calls > 0 ? "at least " : about;
   return [
     el("h3", {}, "Hit and miss"),
     terms([
-      ["hits", served.hit_rate === null ? null : `at least ${hitRate(served.hit_rate)} of ${counted(served.allocations, "allocation")}${perSecond(served.allocations)}: served from what the allocator held`],
+      ["hits", served.hit_rate === null ? null : `${least}${hitRate(served.hit_rate)} of ${about}${counted(served.allocations, "allocation")}${perSecond(served.allocations - Math.min(served.allocations, served.kernel_calls))}: served from what the allocator held`],
       ["misses", served.kernel_calls === 0 ? "none: the allocator took no memory of the kernel" : `${counted(served.kernel_calls, "call")} to the kernel (${ways})${perSecond(served.kernel_calls)} for ${bytes(served.kernel_bytes)}, ${bytes(served.returned_bytes)} given back`],
     ]),
+    served.uncounted !== null && el("p", { class: "dim" }, served.uncounted),
     served.kernel_calls > 0 && served.windows_kernel_calls.length > 1 && missChart(served),
     served.stacks.length > 0 && el("details", { open: true }, el("summary", {}, "Whose allocations went to the kernel"),
       plainTable("Misses by stack", ["Allocated by", "#Calls", "#Bytes"], served.stacks.map((one) => [one.subject, count(one.calls), bytes(one.bytes)]))),

@@ -27,10 +27,14 @@ pub(super) fn resident(page: &mut Page, report: &Report) {
         + lines.shmem_bytes
         + lines.untracked_bytes;
     let heap = lines.tracked_live_bytes.min(lines.rss_bytes.saturating_sub(others));
+    let rest = lines.runtime_heap.as_ref().map_or_else(
+        || "rest of the allocator: older, kept or fragmented".to_owned(),
+        |heap| format!("{heap} from before the attach, and what else the allocator has"),
+    );
     let parts = [
         ("all of it (RSS)", lines.rss_bytes),
         ("outstanding heap, seen by memmgr, at most", heap),
-        ("rest of the allocator: older, kept or fragmented", lines.allocator_retained_bytes),
+        (&rest, lines.allocator_retained_bytes),
         ("mapped by the program itself since the attach", lines.own_mappings_bytes),
         ("thread stacks", lines.thread_stacks_bytes),
         ("file pages", lines.file_bytes),

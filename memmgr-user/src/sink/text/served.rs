@@ -31,13 +31,13 @@ pub(super) fn section(
             .map_or_else(String::new, |rate| format!(", {}/s", words::count(rate)))
     };
     if let Some(hit_rate) = served.hit_rate {
-        let estimated = if estimated { "about " } else { "" };
+        let about = if estimated { "about " } else { "" };
+        let is_bound = !estimated && served.uncounted.is_none() && served.kernel_calls > 0;
+        let least = if is_bound { "at least " } else { about };
         let of = words::counted(served.allocations, "allocation");
         let hits = served.allocations.saturating_sub(served.kernel_calls);
-        page.field(
-            "hits",
-            format!("at least {} of {estimated}{of}{}", words::rate(hit_rate), rate(hits)),
-        );
+        let text = format!("{least}{} of {about}{of}{}", words::rate(hit_rate), rate(hits));
+        page.field("hits", text);
         if let Some((window, lowest)) = lowest(served) {
             let end = windows_s.get(window).copied().unwrap_or(duration_s);
             let begin = window.checked_sub(1).and_then(|before| windows_s.get(before));
@@ -72,19 +72,50 @@ pub(super) fn section(
             ),
         },
     );
-    for (at, missing) in served.stacks.iter().take(NAMED).enumerate() {
-        let calls = words::counted(missing.calls, "call");
-        let text = format!("{}: {calls} for {}", missing.subject, human_bytes(missing.bytes));
+    let subjects = by_subject(served);
+    for (at, subject) in subjects.iter().take(NAMED).enumerate() {
+        let calls = words::counted(subject.calls, "call");
+        let stacks = if subject.stacks > 1 {
+            format!(", by {} stacks", words::count(subject.stacks))
+        } else {
+            String::new()
+        };
+        let text = format!("{}: {calls} for {}{stacks}", subject.name, human_bytes(subject.bytes));
         page.styled_field(if at == 0 { "for" } else { "" }, Style::Plain, text);
     }
-    let more = served.stacks.len().saturating_sub(NAMED);
+    let more = subjects.len().saturating_sub(NAMED);
     if more > 0 {
-        page.styled_field(
-            "",
-            Style::Dim,
-            format!("… and {}", words::counted(more as u64, "more stack")),
-        );
+        let more = words::counted(more as u64, "more function");
+        page.styled_field("", Style::Dim, format!("… and {more}"));
     }
+    if let Some(uncounted) = &served.uncounted {
+        page.styled_field("", Style::Dim, uncounted.clone());
+    }
+}
+
+/// The misses of one function.
+struct Subject<'a> {
+    name: &'a str,
+    calls: u64,
+    bytes: u64,
+    stacks: u64,
+}
+
+/// The stacks that made most calls by the function to look at, most calls first.
+fn by_subject(served: &Served) -> Vec<Subject<'_>> {
+    let mut subjects: Vec<Subject<'_>> = Vec::new();
+    for missing in &served.stacks {
+        let name = missing.subject.as_str();
+        let at = subjects.iter().position(|subject| subject.name == name).unwrap_or_else(|| {
+            subjects.push(Subject { name, calls: 0, bytes: 0, stacks: 0 });
+            subjects.len() - 1
+        });
+        subjects[at].calls += missing.calls;
+        subjects[at].bytes += missing.bytes;
+        subjects[at].stacks += 1;
+    }
+    subjects.sort_by_key(|subject| std::cmp::Reverse(subject.calls));
+    subjects
 }
 
 /// The window with the lowest share of hits, where it is lower than that of all.

@@ -114,7 +114,7 @@ fn objects_rank_by_blocks() {
 fn hits_misses_and_pages_are_told() {
     let text = render(&fixture::judged(), &TERMINAL);
     for words in [
-        "at least 99.98 % of about 128,000",
+        "about 99.98 % of about 128,000",
         "lowest 99.60 %, from 15.0s to 16.0s",
         "20 calls (16 mmap, 4 mmap for an arena)",
         "sdsnewlen: 16 calls for 4.0 MiB",

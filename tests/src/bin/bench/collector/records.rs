@@ -1,7 +1,7 @@
 //! Records of the ring buffer as the kernel part writes them.
 
 use memmgr_common::{
-    events::{Block, FrameStack, Free, Header, Kind, flags},
+    events::{Block, BlockWithStack, Call, FrameStack, Free, Header, Kind, flags},
     limits::MAX_FRAMES,
 };
 
@@ -66,14 +66,17 @@ impl Records {
             address,
             size,
             stack_id: if let Stack::Known(id) = stack { id } else { 0 },
-            hidden_slot: 0,
-            hidden_return: 0,
             ip: copied.map_or(0, |copied| copied.ip),
             sp: copied.map_or(0, |copied| copied.sp),
             bp: copied.map_or(0, |copied| copied.bp),
             interval: 0,
         };
-        self.push(&block, bytes);
+        if bytes.is_empty() {
+            self.push(&block, &[]);
+        } else {
+            let call = Call { slot: 0, return_address: 0, function: 0, bp: 0 };
+            self.push(&BlockWithStack { block, call, stack: [0; 0] }, bytes);
+        }
     }
 
     /// A block is about to be freed or, with [`Kind::ResizeBegin`], resized.
