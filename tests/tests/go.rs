@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     thread::sleep,
     time::Duration,
 };
@@ -239,6 +239,34 @@ fn goroutines_that_are_never_done_are_found() {
     assert_eq!((finding.severity.as_str(), finding.shape.as_str()), ("warning", "linear"));
     let says = |part: &str| finding.evidence.iter().any(|text| text.contains(part));
     assert!(says("chan receive") && says("main.leaks started them"), "{finding:?}");
+}
+
+#[test]
+fn what_was_seen_of_a_program_that_ends_is_told() {
+    if !require_root() || !has_program("go") {
+        return;
+    }
+    let _turn = take_turn();
+    // Without an end of its own, and with one that is far.
+    for duration in ["0", "60s"] {
+        let program = toolchains()[0].build(PROGRAM, &[]);
+        let workload = Workload::start_command(Command::new(program));
+        let pid = workload.pid().to_string();
+        let mut command = Command::new(binary());
+        command.args(["go", "-p", &pid, "--json", "--interval", "200ms", "--duration", duration]);
+        let running = command.stdout(Stdio::piped()).spawn().expect("memmgr runs");
+        sleep(Duration::from_secs(3));
+        // It is a zombie as long as nobody waits for it.
+        let killed = Command::new("kill").args(["-9", &pid]).status();
+        assert!(killed.is_ok_and(|status| status.success()));
+        let output = running.wait_with_output().expect("memmgr ends");
+        assert!(output.status.success(), "{output:?}");
+        let stat: GoStat = serde_json::from_slice(&output.stdout).expect("JSON");
+        let course = stat.course.expect("looks");
+        assert_eq!(course.ended, "exited");
+        assert!(course.t_s.len() >= 5, "{course:?}");
+        assert_eq!(look(workload.pid(), &[]).status.code(), Some(3));
+    }
 }
 
 /// What pprof makes of a profile: bytes or objects of each function, by itself and with what it calls.

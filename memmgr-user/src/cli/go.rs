@@ -28,7 +28,7 @@ pub struct Go {
     /// The process
     #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..))]
     pub pid: u32,
-    /// Look at it for so long, and say what grows: 1m is enough for most leaks
+    /// Look at it for so long, and say what grows: 1m is enough for most leaks; 0 until Ctrl-C
     #[arg(long, value_name = "TIME", value_parser = values::time)]
     pub duration: Option<Duration>,
     /// Time between two looks
@@ -58,6 +58,13 @@ pub fn run(what: &Go) -> anyhow::Result<()> {
         None => program.look()?,
         Some(time) => {
             let mut pauses = Pauses::new()?;
+            let time = Some(time).filter(|time| !time.is_zero());
+            let until = time.map_or_else(
+                || "until Ctrl-C".to_owned(),
+                |time| format!("for {} (Ctrl-C ends it early)", humantime::format_duration(time)),
+            );
+            let interval = humantime::format_duration(what.interval);
+            memmgr::say!("memmgr: looking at {} every {interval} {until}", what.pid);
             program.follow(&roots, time, what.interval, |time| pauses.pause(time))?
         }
     };

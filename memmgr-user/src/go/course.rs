@@ -44,6 +44,8 @@ pub struct Course {
     pub cycles: Vec<u64>,
     /// Resident memory.
     pub rss_bytes: Vec<Option<u64>>,
+    /// Why there are no more looks: `duration`, `interrupted`, or `exited`.
+    pub ended: String,
 }
 
 impl Course {

@@ -170,6 +170,7 @@ impl GoProgram {
     pub fn open(roots: &Roots, pid: Pid) -> Result<Self, GoError> {
         let dir = ProcessDir::open(roots, pid)?;
         let identity = identity(&dir)?;
+        identity.expect_memory()?;
         let exe = dir.open_file("exe")?;
         let inode =
             rustix::fs::fstat(&exe).map_err(|error| GoError::File(error.to_string()))?.st_ino;
@@ -195,6 +196,8 @@ impl GoProgram {
         let read_s = began.elapsed().as_secs_f64();
         let process = read_figures(&self.dir)?;
         if let Some(why) = contradiction(&figures, &process) {
+            // What is read of a program that ends makes no sense.
+            self.expect_alive()?;
             return Err(GoError::Implausible(why, self.layout.version.clone()));
         }
         Ok(GoStat {
@@ -213,15 +216,15 @@ impl GoProgram {
         })
     }
 
-    /// Looks at it again and again for a time, until `pause` says that it was interrupted or the program ends. What the last
-    /// look was, with how the figures moved.
+    /// Looks at it again and again for a time, or without one until `pause` says that it was interrupted or the program ends. What
+    /// the last look was, with how the figures moved.
     ///
     /// # Errors
     /// When not even one look succeeds.
     pub fn follow(
         &self,
         roots: &Roots,
-        time: Duration,
+        time: Option<Duration>,
         interval: Duration,
         mut pause: impl FnMut(Duration) -> bool,
     ) -> Result<GoStat, GoError> {
@@ -229,19 +232,24 @@ impl GoProgram {
         let mut course = Course::default();
         let mut last = self.look()?;
         course.add(0.0, &last);
-        while let Some(left) = time.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
+        let ended = loop {
+            let left = time.map_or(interval, |time| time.saturating_sub(began.elapsed()));
+            if left.is_zero() {
+                break "duration";
+            }
             if !pause(left.min(interval)) {
-                break;
+                break "interrupted";
             }
             match self.look() {
                 Ok(stat) => last = stat,
-                Err(GoError::Process(error)) if error.is_gone() => break,
+                Err(GoError::Process(error)) if error.is_gone() => break "exited",
                 // Of a program that runs on, a moment can be contradictory: the next is looked at again.
                 Err(GoError::Implausible(..)) => continue,
                 Err(error) => return Err(error),
             }
             course.add(began.elapsed().as_secs_f64(), &last);
-        }
+        };
+        ended.clone_into(&mut course.ended);
         let cgroup = read_cgroup(roots, self.dir.pid());
         let room = read_host(roots).ok().and_then(|host| room_bytes(cgroup.as_ref(), &host));
         last.findings = course.findings(&last, room);
@@ -249,13 +257,18 @@ impl GoProgram {
         Ok(last)
     }
 
+    /// Fails when the program has ended, also where its parent has not taken note of it yet.
+    fn expect_alive(&self) -> Result<(), ProcessError> {
+        identity(&self.dir)?.expect_memory()
+    }
+
     fn error(&self, lacks: Lacks) -> GoError {
         match lacks {
             Lacks::Field(field) => GoError::Unknown { version: self.layout.version.clone(), field },
             // Whatever failed, this is why.
-            Lacks::Memory(error) => match self.dir.read("stat") {
+            Lacks::Memory(error) => match self.expect_alive() {
                 Err(gone) => gone.into(),
-                Ok(_) => GoError::Memory { pid: self.dir.pid(), error },
+                Ok(()) => GoError::Memory { pid: self.dir.pid(), error },
             },
         }
     }

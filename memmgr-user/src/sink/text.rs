@@ -89,15 +89,7 @@ fn head(page: &mut Page, report: &Report) {
     if let Some(container) = &target.container_id {
         page.field("container", container.as_str());
     }
-    let ended = match target.ended.as_str() {
-        "" | "duration" => "",
-        "interrupted" => ", interrupted by the user",
-        "exited" => ", until the target exited",
-        "moment" => ", a moment of a longer recording",
-        "unfinished" => ", a recording that was not ended",
-        "exec" => ", until the target executed another program",
-        other => &format!(", ended: {other}"),
-    };
+    let ended = words::ended(&target.ended);
     let margin = about::margin(capture);
     let interval = human_bytes(capture.sample_interval_bytes);
     let mode = match capture.mode.as_str() {

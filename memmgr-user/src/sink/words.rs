@@ -36,6 +36,19 @@ pub(crate) fn span(seconds: f64) -> String {
     }
 }
 
+/// Why a capture ended, behind how long it was; nothing where its time was over.
+pub(super) fn ended(why: &str) -> String {
+    match why {
+        "" | "duration" => String::new(),
+        "interrupted" => ", interrupted by the user".to_owned(),
+        "exited" => ", until the target exited".to_owned(),
+        "moment" => ", a moment of a longer recording".to_owned(),
+        "unfinished" => ", a recording that was not ended".to_owned(),
+        "exec" => ", until the target executed another program".to_owned(),
+        other => format!(", ended: {other}"),
+    }
+}
+
 /// The share of a whole: `81.3%`; `-` when there is no whole.
 pub(super) fn share(part: u64, whole: u64) -> String {
     if whole == 0 { "-".to_owned() } else { format!("{:.1}%", part as f64 * 100.0 / whole as f64) }

@@ -9,7 +9,7 @@ use super::{
     roots::Roots,
     text,
 };
-use crate::units::Pid;
+use crate::{escape::Safe, units::Pid};
 
 /// A process, apart from its memory. Names are as the kernel has them and hostile.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +46,20 @@ pub struct Identity {
     pub seccomp: Option<Seccomp>,
     /// Its number in every PID namespace, the reader's first and its own last.
     pub namespace_pids: Vec<u32>,
+}
+
+impl Identity {
+    /// Fails for what has no memory: a thread of the kernel, or a process that has ended.
+    pub fn expect_memory(&self) -> Result<(), ProcessError> {
+        let pid = self.pid;
+        if self.kernel_thread {
+            return Err(ProcessError::KernelThread { pid, comm: Safe::text(&self.comm) });
+        }
+        if matches!(self.state, State::Zombie | State::Dead) {
+            return Err(ProcessError::Ended { pid });
+        }
+        Ok(())
+    }
 }
 
 /// The state of a process, see proc_pid_stat(5).

@@ -222,6 +222,8 @@ pub fn parse_smaps(content: &[u8]) -> Result<Vec<MappingFigures>, String> {
             _ => all.push(MappingFigures::empty(parse_mapping(line)?)),
         }
     }
+    // One that grows while the file is read comes twice: the kernel goes on behind the end that it had.
+    all.dedup_by_key(|figures| figures.mapping.start);
     Ok(all)
 }
 

@@ -112,6 +112,9 @@ VmFlags: rd ex mr nh mw me
 7f0000000000-7f0000001000 rw-p 00000000 00:00 0
 Rss:                   4 kB
 VmFlags: rd wr
+7f0000000000-7f0000002000 rw-p 00000000 00:00 0
+Rss:                   8 kB
+VmFlags: rd wr
 ";
     let all = parse_smaps(text).unwrap();
     assert_eq!(all.len(), 2);

@@ -13,7 +13,7 @@ use std::{
 use rustix::fs::{self, AtFlags, Mode, OFlags};
 
 use super::roots::Roots;
-use crate::units::Pid;
+use crate::{escape::Safe, units::Pid};
 
 /// Why a process could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +53,16 @@ pub enum ProcessError {
     Ended {
         /// The process.
         pid: Pid,
+    },
+    /// A kernel thread.
+    #[error(
+        "{pid} is a thread of the kernel ({comm}) and has no memory of its own; `memmgr doctor` shows the host's memory"
+    )]
+    KernelThread {
+        /// The thread.
+        pid: Pid,
+        /// Its name.
+        comm: Safe,
     },
     /// The kernel refused.
     #[error(

@@ -77,7 +77,7 @@ pub fn go(stat: &GoStat, top: usize, color: bool, width: Option<usize>) -> Strin
 
 fn findings(page: &mut Page, stat: &GoStat, course: &Course) {
     let time = course.t_s.last().copied().unwrap_or(0.0);
-    page.heading(format!("Verdict over {}", words::span(time)));
+    page.heading(format!("Verdict over {}{}", words::span(time), words::ended(&course.ended)));
     if stat.findings.is_empty() {
         let looks = course.t_s.len();
         let text = if looks < LEAST_LOOKS {
