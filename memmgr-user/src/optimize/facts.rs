@@ -124,7 +124,7 @@ fn memory(member: &Member) -> Result<Memory, ActError> {
 /// What glibc's arenas hold free, or of others, and where that cannot be read, what may be theirs.
 fn trimmable(roots: &Roots, member: &Member, trim: &Trim) -> Result<Trimmable, ActError> {
     let caches = pools::debuginfod_caches();
-    let free = || pools::free_in_glibc(roots, member.identity.pid, &caches).ok();
+    let free = || pools::free_in_glibc(roots, member.identity.pid, &caches);
     if let Some(most_bytes) = trim.is_of_glibc().then(free).flatten() {
         return Ok(Trimmable { step: trim.step(), most_bytes, is_free: true });
     }

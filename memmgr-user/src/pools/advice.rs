@@ -18,25 +18,29 @@ pub(super) fn advice(
     parameters: &Parameters,
 ) -> Vec<String> {
     let sum = |of: fn(&Arena) -> u64| arenas.iter().map(of).sum::<u64>();
-    let (free, system) = (sum(Arena::free_bytes), sum(|arena| arena.system_bytes));
+    // Of an arena whose lists are not known, only the end is.
+    let free_of = |arena: &Arena| arena.top_bytes + between(arena);
+    let (free, system) = (sum(free_of), sum(|arena| arena.system_bytes));
+    let is_all = arenas.iter().all(|arena| arena.between().is_some());
+    let least = if is_all { "" } else { "at least " };
     let mut all = Vec::new();
     if free >= NOTABLE && free as f64 >= MUCH * system as f64 {
         all.push(format!(
-            "{} of the {} of its arenas are free: {} between blocks in use, {} at the ends; `memmgr optimize trim -p {pid}` gives back the pages of \
+            "{least}{} of the {} of its arenas are free: {} between blocks in use, {} at the ends; `memmgr optimize trim -p {pid}` gives back the pages of \
              it that are wholly free, also between blocks",
             human_bytes(free),
             human_bytes(system),
-            human_bytes(sum(|arena| arena.bins.bytes + arena.fast_bins.bytes)),
+            human_bytes(sum(between)),
             human_bytes(sum(|arena| arena.top_bytes)),
         ));
     }
     let others: Vec<&Arena> = arenas.iter().filter(|arena| !arena.is_main).collect();
     let idle: u64 =
-        others.iter().filter(|arena| arena.threads == 0).map(|arena| arena.free_bytes()).sum();
-    let free_of_others: u64 = others.iter().map(|arena| arena.free_bytes()).sum();
+        others.iter().filter(|arena| arena.threads == 0).map(|arena| free_of(arena)).sum();
+    let free_of_others: u64 = others.iter().map(|arena| free_of(arena)).sum();
     if others.len() > 1 && free_of_others >= NOTABLE {
         all.push(format!(
-            "{} arenas for {threads} threads hold {} free that other threads cannot use{}; MALLOC_ARENA_MAX=2 at the next start (or the tunable \
+            "{} arenas for {threads} threads hold {least}{} free that other threads cannot use{}; MALLOC_ARENA_MAX=2 at the next start (or the tunable \
              glibc.malloc.arena_max) makes threads share, at some cost where many allocate at once",
             arenas.len(),
             human_bytes(free_of_others),
@@ -57,6 +61,11 @@ pub(super) fn advice(
     all
 }
 
+/// What is known to be free between blocks.
+fn between(arena: &Arena) -> u64 {
+    arena.between().map_or(0, |free| free.bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,7 +79,8 @@ mod tests {
             threads,
             system_bytes: system * MIB,
             top_bytes: top * MIB,
-            bins: Free { chunks: bins, bytes: bins * MIB },
+            bins: Some(Free { chunks: bins, bytes: bins * MIB }),
+            fast_bins: Some(Free::default()),
             ..Arena::default()
         }
     }
@@ -111,6 +121,16 @@ mod tests {
             &[arena(true, 1, 100, 20, 10)],
             8 * MIB,
             &["blocks below 8.0 MiB come from the arenas"],
+        );
+        // The lists of one changed all the time.
+        let busy = Arena { bins: None, fast_bins: None, ..arena(false, 9, 60, 30, 0) };
+        check(
+            &[arena(true, 1, 40, 20, 10), busy, arena(false, 1, 1, 0, 0)],
+            USUAL_THRESHOLD,
+            &[
+                "at least 60.0 MiB of the 101.0 MiB of its arenas are free: 10.0 MiB between",
+                "hold at least 30.0 MiB free",
+            ],
         );
     }
 }

@@ -1,6 +1,6 @@
 //! glibc's arenas of a process: which library, where its state is, and what is in it.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use super::{
     HEAP, PoolsError, TRIES, Target,
@@ -42,21 +42,22 @@ pub(super) fn look(target: &Target) -> Result<Glibc, PoolsError> {
         library: Safe::bytes(library.file.path.as_os_str().as_encoded_bytes()),
     })?;
     let read = || {
-        for _ in 0..TRIES {
+        let mut tries = TRIES;
+        loop {
+            tries -= 1;
             match glibc::read(memory, &place, known) {
                 Ok(found) => return Ok(found),
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Err(error) if tries == 0 || error.kind() == io::ErrorKind::PermissionDenied => {
                     return Err(PoolsError::Memory { pid: *pid, error });
                 }
                 // If it is gone, this is why.
                 Err(_) => target.dir.read("stat").map(drop)?,
             }
         }
-        Err(PoolsError::Busy(*pid))
     };
     let first = read()?;
     let second = read()?;
-    let is_quiet = first == second;
+    let is_quiet = first == second && second.0.iter().all(|arena| arena.in_use_bytes.is_some());
     let (mut arenas, parameters) = second;
     add_resident(&mut arenas, memory, &read_mapping_figures(&target.dir)?);
     Ok(Glibc {
@@ -75,28 +76,32 @@ pub(super) fn look(target: &Target) -> Result<Glibc, PoolsError> {
 /// The C library of a process, and its version: 36 of 2.36, not known of a program that it is linked into.
 fn library(target: &Target) -> Option<Result<(Library, Option<u32>), PoolsError>> {
     let files = mapped_files(&target.mappings);
-    let open = |file: &MappedFile| open_mapped(&target.roots.proc, target.pid, file);
-    let has_it =
-        |file: &&MappedFile| open(file).is_ok_and(|file| locate::by_symbols(file).is_some());
-    // The program itself comes first, where it is statically linked and not stripped.
-    let file = files
-        .iter()
-        .find(|file| locate::is_glibc(&file.path))
-        .or_else(|| files.iter().take(1).find(has_it))?;
-    let read = || -> io::Result<_> { Ok((target.library(file)?, locate::version(open(file)?))) };
-    Some(read().map_err(|error| PoolsError::File {
-        path: Safe::bytes(file.path.as_os_str().as_encoded_bytes()),
-        error,
-    }))
+    let read = |file: &MappedFile| -> io::Result<_> {
+        let version = locate::version(open_mapped(&target.roots.proc, target.pid, file)?);
+        Ok((target.library(file)?, version))
+    };
+    if let Some(file) = files.iter().find(|file| locate::is_glibc(&file.path)) {
+        return Some(read(file).map_err(|error| PoolsError::File {
+            path: Safe::bytes(file.path.as_os_str().as_encoded_bytes()),
+            error,
+        }));
+    }
+    // The program itself comes first: it may be linked statically, with its symbols in it or in its debug file.
+    let (program, version) = read(files.first()?).ok()?;
+    by_symbols(target, &program).map(|_| Ok((program, version)))
+}
+
+/// Addresses in the file of the main arena and the parameters, and the file that tells them.
+fn by_symbols(target: &Target, library: &Library) -> Option<([u64; 2], PathBuf)> {
+    let mut files = library.symbol_files(target.roots, target.pid, target.caches);
+    files.find_map(|(file, path)| Some((locate::by_symbols(file)?, path)))
 }
 
 fn place(target: &Target, library: &Library, layout: &Layout) -> Option<Place> {
     let Target { memory, mappings, .. } = target;
-    let files = library.symbol_files(target.roots, target.pid, target.caches);
-    let by_symbols = files.into_iter().find_map(|(file, path)| {
-        let [arena, parameters] = locate::by_symbols(file)?.map(|at| library.loaded(at));
-        let by = format!("by the symbols of {}", path.display());
-        Some(Place { arena, parameters, by })
+    let by_symbols = by_symbols(target, library).map(|(addresses, path)| {
+        let [arena, parameters] = addresses.map(|at| library.loaded(at));
+        Place { arena, parameters, by: format!("by the symbols of {}", path.display()) }
     });
     let by_symbols = by_symbols.filter(|place| locate::is_right(memory, place, layout));
     by_symbols.or_else(|| {

@@ -2,13 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::{Finding, Fragmentation, Report, Served};
+use crate::report::{Capture, Finding, Fragmentation, Report, Served};
 
 /// What a capture tells of an allocator.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Course {
     /// How long it was captured, in seconds.
     pub duration_s: f64,
+    /// Why it ended: `duration`, `interrupted`, `exited`, `exec`.
+    pub ended: String,
+    /// How it was made, as in a report.
+    pub capture: Capture,
     /// Whether nothing was lost.
     pub complete: bool,
     /// Whether counts of allocations are estimates.
@@ -29,8 +33,10 @@ impl From<Report> for Course {
             |finding: &Finding| matches!(finding.kind.as_str(), "kernel-calls" | "arenas");
         Course {
             duration_s: report.duration_s,
+            ended: report.target.ended,
             complete: report.capture.complete,
             estimated: report.capture.estimates(),
+            capture: report.capture,
             windows_s: report.windows_s,
             served: report.served,
             fragmentation: report.fragmentation,

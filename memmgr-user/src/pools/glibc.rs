@@ -1,11 +1,13 @@
 //! glibc's arenas, read from outside: what `mallinfo2` and `malloc_info` would say (malloc/malloc.c, `int_mallinfo`).
 
-use std::{io, ops::Range};
+use std::io;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    layout::{BINS, FAST_BINS, Layout},
+    TRIES,
+    layout::Layout,
+    lists::{Free, Lists},
     locate::Place,
 };
 use crate::source::memory::{ProcessMemory, words};
@@ -14,17 +16,6 @@ use crate::source::memory::{ProcessMemory, words};
 const MOST_ARENAS: usize = 1 << 16;
 /// More free chunks than this are not counted one by one.
 const MOST_CHUNKS: u64 = 20_000_000;
-/// Flags in the lowest bits of a chunk's size (`SIZE_BITS`).
-const SIZE_BITS: u64 = 7;
-
-/// Chunks and the bytes in them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Free {
-    /// How many.
-    pub chunks: u64,
-    /// Bytes, with the head of each chunk.
-    pub bytes: u64,
-}
 
 /// An arena.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,22 +30,29 @@ pub struct Arena {
     pub system_bytes: u64,
     /// The most that it ever was.
     pub most_system_bytes: u64,
-    /// Not free, with the heads of blocks, and with what threads have in their caches (tcache).
-    pub in_use_bytes: u64,
+    /// Not free, with the heads of blocks, and with what threads have in their caches (tcache). Of this and the lists of free chunks
+    /// nothing is known where the process changed those each time that they were read.
+    pub in_use_bytes: Option<u64>,
     /// Free at the end of its heap: it grows from there, and only this goes back by itself.
     pub top_bytes: u64,
     /// Free between blocks in use (bins, the unsorted one included).
-    pub bins: Free,
+    pub bins: Option<Free>,
     /// Small free chunks that are not joined with their neighbours (fast bins).
-    pub fast_bins: Free,
+    pub fast_bins: Option<Free>,
     /// What of its heaps is resident; absent where it is not known.
     pub resident_bytes: Option<u64>,
 }
 
 impl Arena {
+    /// What is free between blocks.
+    pub fn between(&self) -> Option<Free> {
+        let (bins, fast_bins) = (self.bins?, self.fast_bins?);
+        Some(Free { chunks: bins.chunks + fast_bins.chunks, bytes: bins.bytes + fast_bins.bytes })
+    }
+
     /// All that is free.
-    pub fn free_bytes(&self) -> u64 {
-        self.top_bytes + self.bins.bytes + self.fast_bins.bytes
+    pub fn free_bytes(&self) -> Option<u64> {
+        Some(self.top_bytes + self.between()?.bytes)
     }
 }
 
@@ -137,103 +135,40 @@ fn arena(
     left: &mut u64,
 ) -> io::Result<(Arena, u64)> {
     let mut bytes = vec![0; layout.arena.size()];
-    memory.read(address, &mut bytes)?;
-    let word = |at: usize| words(&bytes[at..at + 8]).next().unwrap_or(0);
-    let mut chunks = Chunks { memory, left, arena: address..address + bytes.len() as u64 };
-    let mut fast_bins = Free::default();
-    for bin in 0..FAST_BINS {
-        let first = word(layout.arena.fast_bins + 8 * bin);
-        chunks.fast(first, layout.is_mangled, &mut fast_bins)?;
-    }
-    let mut bins = Free::default();
-    for bin in 0..BINS {
-        let at = layout.arena.bins + 16 * bin;
-        chunks.bin(word(at), address + at as u64 - 16, &mut bins)?;
-    }
-    // Before the first block it points to a bin, whose size is 0.
-    let top = chunks.head(word(layout.arena.top))?.size;
-    let field = |number: usize| word(layout.arena.next + 8 * number);
-    let system = field(3);
-    let free = top.saturating_add(bins.bytes).saturating_add(fast_bins.bytes);
-    if free > system {
-        return Err(changed());
-    }
-    let arena = Arena {
-        address,
-        is_main: false,
-        threads: field(2),
-        system_bytes: system,
-        most_system_bytes: field(4),
-        in_use_bytes: system - free,
-        top_bytes: top,
-        bins,
-        fast_bins,
-        resident_bytes: None,
-    };
-    Ok((arena, field(0)))
-}
-
-/// A chunk went to another list while it was looked at, or out of all.
-fn changed() -> io::Error {
-    io::Error::other("a list of free chunks changed meanwhile")
-}
-
-/// The head of a free chunk.
-struct Head {
-    size: u64,
-    /// Link to the next one.
-    next: u64,
-}
-
-/// Follows lists of free chunks. They change while they are followed: what does not fit is told.
-struct Chunks<'a> {
-    memory: &'a ProcessMemory,
-    /// How many more are followed.
-    left: &'a mut u64,
-    /// Where the arena itself is.
-    arena: Range<u64>,
-}
-
-impl Chunks<'_> {
-    /// `malloc_chunk`: the size of the one before, the own size, the link.
-    fn head(&self, chunk: u64) -> io::Result<Head> {
-        let words = self.memory.words(chunk, 3)?;
-        Ok(Head { size: words[1] & !SIZE_BITS, next: words[2] })
-    }
-
-    fn count(&mut self, size: u64, free: &mut Free) -> io::Result<()> {
-        let Some(left) = self.left.checked_sub(1).filter(|_| size > 0) else {
-            return Err(changed());
+    let mut tries = TRIES;
+    loop {
+        tries -= 1;
+        memory.read(address, &mut bytes)?;
+        let word = |at: usize| words(&bytes[at..at + 8]).next().unwrap_or(0);
+        let field = |number: usize| word(layout.arena.next + 8 * number);
+        let (top, system) = (word(layout.arena.top), field(3));
+        let range = address..address + bytes.len() as u64;
+        let mut lists = Lists { memory, layout, arena: range, system, left: &mut *left };
+        let top_bytes = lists.top(top)?;
+        let is_still =
+            memory.word(address + layout.arena.top as u64)? == top && top_bytes <= system;
+        if !is_still && tries > 0 {
+            continue;
+        }
+        let top_bytes = top_bytes.min(system);
+        // Of lists that were read one after the other, two may have had the same chunk.
+        let known = lists.read().and_then(|[bins, fast_bins]| {
+            let free = top_bytes.saturating_add(bins.bytes).saturating_add(fast_bins.bytes);
+            let in_use = system.checked_sub(free)?;
+            Some((in_use, bins, fast_bins))
+        });
+        let arena = Arena {
+            address,
+            is_main: false,
+            threads: field(2),
+            system_bytes: system,
+            most_system_bytes: field(4),
+            in_use_bytes: known.map(|(in_use, ..)| in_use),
+            top_bytes,
+            bins: known.map(|(_, bins, _)| bins),
+            fast_bins: known.map(|(.., fast_bins)| fast_bins),
+            resident_bytes: None,
         };
-        *self.left = left;
-        free.chunks += 1;
-        free.bytes = free.bytes.saturating_add(size);
-        Ok(())
-    }
-
-    /// A list that ends.
-    fn fast(&mut self, first: u64, is_mangled: bool, free: &mut Free) -> io::Result<()> {
-        let mut chunk = first;
-        while chunk != 0 {
-            let head = self.head(chunk)?;
-            self.count(head.size, free)?;
-            let mask = if is_mangled { (chunk + 16) >> 12 } else { 0 };
-            chunk = head.next ^ mask;
-        }
-        Ok(())
-    }
-
-    /// A ring, through the bin itself.
-    fn bin(&mut self, first: u64, bin: u64, free: &mut Free) -> io::Result<()> {
-        let mut chunk = first;
-        while chunk != bin {
-            if self.arena.contains(&chunk) {
-                return Err(changed());
-            }
-            let head = self.head(chunk)?;
-            self.count(head.size, free)?;
-            chunk = head.next;
-        }
-        Ok(())
+        return Ok((arena, field(0)));
     }
 }

@@ -16,6 +16,7 @@ mod held;
 mod jemalloc;
 mod layout;
 mod library;
+mod lists;
 mod locate;
 mod other;
 mod settings;
@@ -32,15 +33,17 @@ use humantime::format_rfc3339_seconds;
 use serde::{Deserialize, Serialize};
 
 pub use course::Course;
-pub use glibc::{Arena, Free, Parameters};
+pub use glibc::{Arena, Parameters};
 pub use held::Held;
 pub use jemalloc::{Bin, Counted, Jemalloc, JemallocArena};
 pub use library::debuginfod_caches;
+pub use lists::Free;
 pub use settings::{Origin, Setting, Settings};
 
 use crate::{
     allocator::mapped::MappedFile,
     escape::Safe,
+    report::Report,
     source::{
         identity::{Identity, identity},
         mappings::{Mapping, read_mappings},
@@ -71,6 +74,17 @@ pub enum View {
     /// The mappings that may be its own, from outside.
     #[default]
     Mappings,
+    /// Not at all: there is only what a capture saw.
+    Nothing,
+}
+
+/// An allocator beside the first one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beside {
+    /// The file. Hostile.
+    pub library: String,
+    /// Whether `arenas` and `parameters` are its: then it is glibc.
+    pub is_shown: bool,
 }
 
 /// An allocator at one moment.
@@ -82,6 +96,9 @@ pub struct Pools {
     pub memmgr_version: String,
     /// Time of day, RFC 3339, UTC.
     pub taken_at: String,
+    /// Why this is from before the capture, where there is nothing later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outdated: Option<String>,
     /// The process.
     pub pid: u32,
     /// Its name, as the kernel has it. Hostile.
@@ -103,9 +120,9 @@ pub struct Pools {
     /// Why no deeper.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// Another allocator that is mapped too, and may serve much of what the process allocates. Hostile.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub beside: Option<String>,
+    /// Other allocators that are mapped too, and may serve much of what the process allocates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<Beside>,
     /// glibc's arenas, the main one first; also where another allocator is the first one, and glibc is used beside it.
     #[serde(default)]
     pub arenas: Vec<Arena>,
@@ -180,11 +197,6 @@ pub enum PoolsError {
         /// Why.
         error: io::Error,
     },
-    /// It changes all the time.
-    #[error(
-        "the lists of free chunks of process {0} changed each of {TRIES} times that they were read: it allocates all the time; try again when it is less busy"
-    )]
-    Busy(Pid),
 }
 
 impl PoolsError {
@@ -195,6 +207,11 @@ impl PoolsError {
             PoolsError::Memory { error, .. } => error.kind() == io::ErrorKind::PermissionDenied,
             _ => false,
         }
+    }
+
+    /// Whether nothing can be done with the process at all.
+    pub fn is_of_process(&self) -> bool {
+        matches!(self, PoolsError::Process(_))
     }
 }
 
@@ -214,6 +231,7 @@ impl<'a> Target<'a> {
     fn open(roots: &'a Roots, pid: Pid, caches: &'a [PathBuf]) -> Result<Self, ProcessError> {
         let dir = ProcessDir::open(roots, pid)?;
         let identity = identity(&dir)?;
+        identity.expect_memory()?;
         let mappings = read_mappings(&dir)?;
         let memory = ProcessMemory::new(dir.open_file("mem")?);
         Ok(Target { roots, pid, caches, dir, identity, mappings, memory })
@@ -224,13 +242,10 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Bytes that are free in glibc's arenas. `caches` are those of debuginfod.
-///
-/// # Errors
-/// When the process does not use them, or is gone.
-pub fn free_in_glibc(roots: &Roots, pid: Pid, caches: &[PathBuf]) -> Result<u64, PoolsError> {
-    let glibc = arenas::look(&Target::open(roots, pid, caches)?)?;
-    Ok(glibc.arenas.iter().map(Arena::free_bytes).sum())
+/// Bytes that are free in glibc's arenas; `None` where that is not known. `caches` are those of debuginfod.
+pub fn free_in_glibc(roots: &Roots, pid: Pid, caches: &[PathBuf]) -> Option<u64> {
+    let glibc = arenas::look(&Target::open(roots, pid, caches).ok()?).ok()?;
+    glibc.arenas.iter().map(Arena::free_bytes).sum()
 }
 
 /// Looks at the allocator of a process. `caches` are those of debuginfod.
@@ -254,17 +269,16 @@ pub fn look(roots: &Roots, pid: Pid, caches: &[PathBuf]) -> Result<Pools, PoolsE
     };
     let process = read_figures(&target.dir)?;
     let threads = process.threads.unwrap_or(target.identity.threads);
+    let named = others.iter().skip(1).filter(|other| other.is_named());
     let mut pools = Pools {
-        schema: SCHEMA.to_owned(),
-        memmgr_version: env!("CARGO_PKG_VERSION").to_owned(),
         taken_at,
         pid: pid.0,
         comm: target.identity.comm,
         threads,
         rss_bytes: process.rss_bytes,
         view: View::Arenas,
-        beside: others.get(1).filter(|other| other.is_named()).map(|other| name(&other.file)),
-        ..Pools::default()
+        beside: named.map(|other| Beside { library: name(&other.file), is_shown: false }).collect(),
+        ..Pools::empty()
     };
     if let Some(glibc) = glibc {
         pools.add_glibc(glibc);
@@ -281,13 +295,44 @@ fn name(file: &MappedFile) -> String {
 }
 
 impl Pools {
-    /// Adds what a capture saw.
-    #[must_use]
-    pub fn over(mut self, course: Course) -> Self {
+    fn empty() -> Self {
+        Pools {
+            schema: SCHEMA.to_owned(),
+            memmgr_version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Pools::default()
+        }
+    }
+
+    /// What a capture saw, beside the look after it; where there is none, beside that before it, or by itself.
+    pub fn over(
+        before: Result<Pools, PoolsError>,
+        after: Result<Pools, PoolsError>,
+        report: Report,
+    ) -> Self {
+        let why = match (report.target.ended.as_str(), &after) {
+            ("exited", _) => Some("the process ended".to_owned()),
+            ("exec", _) => Some("the process executed another program".to_owned()),
+            (_, Err(error)) => Some(error.to_string()),
+            (_, Ok(_)) => None,
+        };
+        let mut pools = match (why, before, after) {
+            (None, _, Ok(after)) => after,
+            (why, Ok(before), _) => Pools { outdated: why, ..before },
+            (_, Err(error), _) => Pools {
+                taken_at: report.captured_at.clone(),
+                pid: report.target.pid,
+                comm: report.target.comm.clone(),
+                threads: report.target.threads,
+                view: View::Nothing,
+                why: Some(error.to_string()),
+                ..Pools::empty()
+            },
+        };
+        let course = Course::from(report);
         let said = course.findings.iter().map(|finding| finding.recommendation.clone());
-        self.advice.extend(said);
-        self.course = Some(course);
-        self
+        pools.advice.extend(said);
+        pools.course = Some(course);
+        pools
     }
 
     fn add_glibc(&mut self, glibc: Glibc) {
@@ -303,8 +348,9 @@ impl Pools {
 
     /// Puts it first; what there is of glibc is beside it.
     fn add_other(&mut self, other: &Other, seen: Seen) {
-        if self.parameters.is_some() && self.beside.is_none() {
-            self.beside = Some(std::mem::take(&mut self.library));
+        if self.parameters.is_some() {
+            let library = std::mem::take(&mut self.library);
+            self.beside.insert(0, Beside { library, is_shown: true });
         }
         other.is.family.name().clone_into(&mut self.allocator);
         self.library = name(&other.file);
@@ -324,6 +370,45 @@ impl Pools {
         let mut advice = suggest::advice(self);
         advice.append(&mut self.advice);
         self.advice = advice;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a capture that ended so is beside: `None` is a look that failed.
+    #[track_caller]
+    fn check(
+        before: Option<u64>,
+        after: Option<u64>,
+        ended: &str,
+        expected: (View, u64, Option<&str>),
+    ) {
+        let look = |rss: Option<u64>| match rss {
+            Some(rss) => Ok(Pools { rss_bytes: Some(rss), ..fixture::pools("glibc") }),
+            None => Err(PoolsError::NoGlibc(Pid(7))),
+        };
+        let mut report = Report { duration_s: 3.0, ..Report::default() };
+        ended.clone_into(&mut report.target.ended);
+        let found = Pools::over(look(before), look(after), report);
+        let why = found.outdated.or(found.why);
+        assert_eq!((found.view, found.rss_bytes.unwrap_or(0)), (expected.0, expected.1));
+        match expected.2 {
+            Some(part) => assert!(why.as_ref().is_some_and(|why| why.contains(part)), "{why:?}"),
+            None => assert_eq!(why, None),
+        }
+        assert_eq!(found.course.map(|course| course.duration_s), Some(3.0));
+    }
+
+    #[test]
+    fn what_a_capture_saw_is_never_lost() {
+        check(Some(1), Some(2), "duration", (View::Mappings, 2, None));
+        check(Some(1), None, "exited", (View::Mappings, 1, Some("the process ended")));
+        check(Some(1), Some(2), "exec", (View::Mappings, 1, Some("another program")));
+        check(Some(1), None, "duration", (View::Mappings, 1, Some("has no glibc mapped")));
+        check(None, None, "exited", (View::Nothing, 0, Some("has no glibc mapped")));
+        check(None, Some(2), "duration", (View::Mappings, 2, None));
     }
 }
 

@@ -146,7 +146,9 @@ fn of_settings(pools: &Pools) -> Vec<String> {
                 ));
             }
             let most = settings.number("TCMALLOC_MAX_TOTAL_THREAD_CACHE_BYTES");
-            if let Some(most) = most.filter(|most| *most >= CACHED * held) {
+            // What one thread alone keeps it takes next, and no other lacks it; and what is not there nobody keeps.
+            if let Some(most) = most.filter(|most| *most >= CACHED * held && pools.threads > 1) {
+                let most = most.min(held);
                 say(format!(
                     "threads ({} now) may keep {} for themselves together: of {shown} that are written so much may be free; \
                      TCMALLOC_MAX_TOTAL_THREAD_CACHE_BYTES at the next start sets it",
@@ -273,6 +275,12 @@ mod tests {
             ),
             &["TCMALLOC_RELEASE_RATE is 0: of 80.0 MiB", "threads (40 now) may keep 32.0 MiB"],
         );
+        let cache = [("TCMALLOC_MAX_TOTAL_THREAD_CACHE_BYTES", "33554432")];
+        check(
+            &pools("tcmalloc", 18, 0, 0, &cache),
+            &["may keep 18.0 MiB for themselves together: of 18.0 MiB"],
+        );
+        check(&Pools { threads: 1, ..pools("tcmalloc", 80, 0, 0, &cache) }, &[]);
         check(
             &pools("mimalloc", 80, 0, 0, &[("MIMALLOC_PURGE_DELAY", "-1")]),
             &["MIMALLOC_PURGE_DELAY is -1: of 80.0 MiB"],

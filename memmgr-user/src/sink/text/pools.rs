@@ -1,43 +1,38 @@
 //! What an allocator holds, for a terminal.
 
+mod glibc;
 mod held;
 mod jemalloc;
 
 use super::{
     fragmentation,
     page::{Page, Style},
-    served,
-    stat::table,
-    words,
+    served, words,
 };
 use crate::{
-    pools::{Arena, Course, Parameters, Pools},
+    pools::{Course, Pools, View},
     units::human_bytes,
 };
 
 /// The whole view: at most `top` rows of each table, in at most `width` columns.
 pub fn pools(pools: &Pools, top: usize, color: bool, width: Option<usize>) -> String {
     let mut page = Page::new(color, width);
-    page.paragraph(0, Style::Bold, format!("{} ({}), {}", pools.comm, pools.pid, pools.version));
-    let read = match pools.is_quiet {
-        Some(true) => "read twice, and the same both times",
-        Some(false) => "the process allocated meanwhile: figures are a moment apart",
-        None => "of its mappings, from outside",
-    };
-    page.field("a snapshot", read);
-    page.field("found", format!("{}: {}", pools.library, pools.found));
-    if let Some(why) = &pools.why {
-        let text = format!("its mappings only: {why}");
-        page.styled_field("known", Style::Warn, text);
+    let version = if pools.view == View::Nothing { "its allocator" } else { &pools.version };
+    page.paragraph(0, Style::Bold, format!("{} ({}), {version}", pools.comm, pools.pid));
+    if pools.view != View::Nothing {
+        looked(&mut page, pools);
     }
-    if let Some(other) = &pools.beside {
-        let is_glibc = pools.parameters.is_some() && pools.allocator != "glibc";
-        let (style, what) = if is_glibc {
+    if let Some(why) = &pools.why {
+        let what = if pools.view == View::Nothing { "nothing" } else { "its mappings only" };
+        page.styled_field("known", Style::Warn, format!("{what}: {why}"));
+    }
+    for other in &pools.beside {
+        let (style, what) = if other.is_shown {
             (Style::Plain, "serves what does not call the one above: its arenas are below")
         } else {
             (Style::Warn, "is mapped too: what it serves is not in these figures")
         };
-        page.styled_field("beside it", style, format!("{other} {what}"));
+        page.styled_field("beside it", style, format!("{} {what}", other.library));
     }
     if let Some(rss) = pools.rss_bytes {
         page.field("RSS", human_bytes(rss));
@@ -45,12 +40,12 @@ pub fn pools(pools: &Pools, top: usize, color: bool, width: Option<usize>) -> St
     if let Some(found) = &pools.jemalloc {
         jemalloc::jemalloc(&mut page, found, top);
     }
-    if pools.allocator != "glibc" {
+    if pools.allocator != "glibc" && pools.view != View::Nothing {
         held::held(&mut page, pools, top);
         held::settings(&mut page, pools, top);
     }
     if let Some(parameters) = &pools.parameters {
-        glibc(&mut page, pools, parameters, top);
+        glibc::glibc(&mut page, pools, parameters, top);
     }
     if let Some(course) = &pools.course {
         over_time(&mut page, course);
@@ -64,15 +59,49 @@ pub fn pools(pools: &Pools, top: usize, color: bool, width: Option<usize>) -> St
     page.finish()
 }
 
+/// When, and how it is known.
+fn looked(page: &mut Page, pools: &Pools) {
+    let read = match pools.is_quiet {
+        Some(true) => "read twice, and the same both times",
+        Some(false) => "the process allocated meanwhile: figures are a moment apart",
+        None => "of its mappings, from outside",
+    };
+    page.field("a snapshot", read);
+    if let Some(why) = &pools.outdated {
+        page.styled_field(
+            "",
+            Style::Warn,
+            format!("from before the capture, since afterwards {why}"),
+        );
+    }
+    page.field("found", format!("{}: {}", pools.library, pools.found));
+}
+
 /// What a capture saw of it.
 fn over_time(page: &mut Page, course: &Course) {
-    let Course { duration_s, windows_s, estimated, .. } = course;
+    let Course { duration_s, windows_s, estimated, capture, .. } = course;
     if let Some(served) = &course.served {
         served::section(page, served, *duration_s, windows_s, *estimated);
     } else {
         page.heading("Hit and miss");
         let text = format!("Nothing was allocated in {}.", words::span(*duration_s));
         page.paragraph(2, Style::Dim, text);
+    }
+    page.field("captured", format!("{}{}", words::span(*duration_s), words::ended(&course.ended)));
+    if capture.is_sampled() {
+        let interval = human_bytes(capture.sample_interval_bytes);
+        let text = format!(
+            "samples, one per up to {interval} on average: the number of allocations is an estimate"
+        );
+        page.field("mode", text);
+    }
+    if let Some(windows) = &capture.observed {
+        let text = format!(
+            "allocations were counted for {} of the time, in {}, and scaled up: their number is an estimate",
+            windows.percent(),
+            words::counted(windows.windows, "window"),
+        );
+        page.styled_field("watched", Style::Warn, text);
     }
     if let Some(found) = &course.fragmentation {
         fragmentation::section(page, found);
@@ -83,124 +112,14 @@ fn over_time(page: &mut Page, course: &Course) {
     }
 }
 
-/// glibc's arenas, and what governs them.
-fn glibc(page: &mut Page, pools: &Pools, parameters: &Parameters, top: usize) {
-    let sum = |of: fn(&Arena) -> u64| pools.arenas.iter().map(of).sum::<u64>();
-    let (system, free) = (sum(|arena| arena.system_bytes), sum(Arena::free_bytes));
-    let of = if pools.allocator == "glibc" { "" } else { " of glibc" };
-    page.heading(format!("Heap{of}"));
-    page.field(
-        "of the kernel",
-        format!(
-            "{} in {}",
-            human_bytes(system),
-            words::counted(pools.arenas.len() as u64, "arena")
-        ),
-    );
-    page.field(
-        "in use",
-        format!(
-            "{}, with the blocks that threads keep for themselves",
-            human_bytes(sum(|arena| arena.in_use_bytes))
-        ),
-    );
-    let between = sum(|arena| arena.bins.bytes + arena.fast_bins.bytes);
-    let chunks = sum(|arena| arena.bins.chunks + arena.fast_bins.chunks);
-    page.field(
-        "free",
-        format!(
-            "{} ({}): {} at the ends, {} between blocks in {}",
-            human_bytes(free),
-            words::share(free, system),
-            human_bytes(sum(|arena| arena.top_bytes)),
-            human_bytes(between),
-            words::counted(chunks, "chunk"),
-        ),
-    );
-    mapped(page, parameters);
-    page.heading(format!("Arenas{of}"));
-    arenas(page, pools, top);
-    page.heading(format!("Settings{of}"));
-    settings(page, pools, parameters);
-}
-
-fn mapped(page: &mut Page, parameters: &Parameters) {
-    page.field(
-        "mapped",
-        format!(
-            "{} in {} with a mapping of their own, {} at most",
-            human_bytes(parameters.mapped_bytes),
-            words::counted(parameters.mapped_count, "block"),
-            human_bytes(parameters.most_mapped_bytes),
-        ),
-    );
-}
-
-fn arenas(page: &mut Page, pools: &Pools, top: usize) {
-    let mut sorted: Vec<&Arena> = pools.arenas.iter().collect();
-    sorted.sort_by_key(|arena| std::cmp::Reverse(arena.system_bytes));
-    let rows: Vec<([String; 7], String)> = sorted
-        .iter()
-        .map(|arena| {
-            let cells = [
-                human_bytes(arena.system_bytes),
-                arena.resident_bytes.map_or_else(|| "-".to_owned(), human_bytes),
-                human_bytes(arena.in_use_bytes),
-                human_bytes(arena.top_bytes),
-                human_bytes(arena.bins.bytes + arena.fast_bins.bytes),
-                words::count(arena.bins.chunks + arena.fast_bins.chunks),
-                words::count(arena.threads),
-            ];
-            let name =
-                if arena.is_main { "main".to_owned() } else { format!("{:#x}", arena.address) };
-            (cells, name)
-        })
-        .collect();
-    let head =
-        ["of kernel", "resident", "in use", "free at end", "free between", "chunks", "threads"];
-    table(page, head, "arena", &rows, top);
-}
-
-fn settings(page: &mut Page, pools: &Pools, parameters: &Parameters) {
-    let rises = if parameters.thresholds_rise { "; rises with what is freed" } else { "; fixed" };
-    page.field(
-        "own mapping",
-        format!("from {} on{rises}", human_bytes(parameters.mmap_threshold_bytes)),
-    );
-    page.field(
-        "trimmed",
-        format!(
-            "when the end has more than {}{rises}",
-            human_bytes(parameters.trim_threshold_bytes)
-        ),
-    );
-    let most = match parameters.most_arenas {
-        0 => "eight a processor".to_owned(),
-        most => most.to_string(),
-    };
-    page.field(
-        "arenas",
-        format!("at most {most}; there are {}", words::counted(pools.threads, "thread")),
-    );
-    let cached = if parameters.cached_sizes == 0 || parameters.cached_per_size == 0 {
-        "none".to_owned()
-    } else {
-        format!(
-            "{} blocks of each of {} sizes up to {}",
-            parameters.cached_per_size,
-            parameters.cached_sizes,
-            human_bytes(parameters.most_cached_bytes)
-        )
-    };
-    page.field("of a thread", cached);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::pools::{
-        Bin, Counted, Held, Jemalloc, JemallocArena, Origin, Setting, Settings, View, fixture,
+        Beside, Bin, Counted, Held, Jemalloc, JemallocArena, Origin, Setting, Settings, View,
+        fixture,
     };
+    use crate::report::{Capture, Observed};
 
     const MIB: u64 = 1 << 20;
 
@@ -250,6 +169,67 @@ mod tests {
                 "1 thread ran",
             ],
             &["\u{1b}", "Heap", "What could be done"],
+        );
+    }
+
+    #[test]
+    fn each_allocator_beside_it_is_told_by_itself() {
+        let beside = |library: &str, is_shown| Beside { library: library.to_owned(), is_shown };
+        check(
+            &Pools {
+                beside: vec![beside("/libc.so.6", true), beside("/libmimalloc.so", false)],
+                ..fixture::pools("jemalloc")
+            },
+            &[
+                "/libc.so.6 serves what does not call the one above: its arenas are below",
+                "/libmimalloc.so is mapped too: what it serves is not in these figures",
+            ],
+            &[],
+        );
+    }
+
+    #[test]
+    fn what_a_capture_saw_says_how_sure_it_is() {
+        let course = |observed, interval, ended: &str| Course {
+            duration_s: 3.0,
+            ended: ended.to_owned(),
+            capture: Capture {
+                mode: "auto".to_owned(),
+                sample_interval_bytes: interval,
+                observed,
+                ..Capture::default()
+            },
+            ..Course::default()
+        };
+        let with = |course| Pools { course: Some(course), ..fixture::pools("glibc") };
+        let windows = Some(Observed { share: 0.5, windows: 7 });
+        check(&with(course(None, 0, "duration")), &["captured      3.0s\n"], &["an estimate"]);
+        check(
+            &with(course(windows, 0, "exited")),
+            &["3.0s, until the target exited", "for 50 % of the time, in 7 windows", "an estimate"],
+            &["samples"],
+        );
+        check(
+            &with(course(None, 4096, "duration")),
+            &["samples, one per up to 4.0 KiB"],
+            &["windows"],
+        );
+        check(
+            &Pools {
+                outdated: Some("the process ended".to_owned()),
+                ..with(course(None, 0, "exited"))
+            },
+            &["from before the capture, since afterwards the process ended"],
+            &[],
+        );
+        check(
+            &Pools {
+                view: View::Nothing,
+                why: Some("it has no glibc".to_owned()),
+                ..with(course(None, 0, ""))
+            },
+            &["its allocator", "nothing: it has no glibc", "Hit and miss"],
+            &["a snapshot", "found", "Mappings"],
         );
     }
 
