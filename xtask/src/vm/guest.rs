@@ -16,7 +16,7 @@ use std::{
 const LIMIT: Duration = Duration::from_mins(4);
 /// Two processors: per-processor maps and counters are summed, and threads move.
 const PROCESSORS: &str = "2";
-const MEMORY_MIB: &str = "1024";
+const MEMORY_MIB: &str = "1280";
 const WORKLOADS: [&str; 2] = ["holds-known-blocks", "gives-back"];
 /// Two disks: one whose pages are read into the cache, one for swap.
 const DISKS_MIB: [u64; 2] = [512, 400];
