@@ -100,9 +100,11 @@ static void holes(char *answer) {
 }
 
 int main(void) {
-    // Without this the threshold would rise with the first block that is freed.
+#ifdef M_MMAP_THRESHOLD
+    // Without this glibc's threshold would rise with the first block that is freed.
     mallopt(M_MMAP_THRESHOLD, 128 * KIB);
     mallopt(M_TRIM_THRESHOLD, 512 * KIB);
+#endif
     pthread_barrier_init(&begin, NULL, 2);
     pthread_barrier_init(&end, NULL, 2);
     pthread_t id;

@@ -50,6 +50,23 @@ Rss: 4 kB
 const STACK_POINTERS: [u64; 2] = [0x7f30_000f_f000, 0x7f20_007f_f000];
 
 #[test]
+fn the_heap_of_a_runtime_is_named() {
+    let check = |file: &str, expected: Option<&str>| {
+        let smaps =
+            format!("{SMAPS}7fff00000000-7fff00001000 r-xp 00000000 08:02 7 {file}\nRss: 4 kB\n");
+        let found = reconcile(&parse_smaps(smaps.as_bytes()).unwrap(), MIB, &[], &STACK_POINTERS);
+        assert_eq!(found.runtime_heap.as_deref(), expected, "{file}");
+        let sentence = found.explanation.iter().find(|words| words.contains("more is resident"));
+        let named = expected.unwrap_or("kept by the allocator after a free");
+        assert!(sentence.is_some_and(|words| words.contains(named)), "{sentence:?}");
+    };
+    check("/opt/java/lib/server/libjvm.so", Some("the JVM's heap"));
+    check("/usr/lib/libnode.so.108", Some("V8's heap"));
+    check("/usr/share/dotnet/libcoreclr.so", Some(".NET's heap"));
+    check("/usr/lib/libc.so.6", None);
+}
+
+#[test]
 fn one_of_everything() {
     let mappings = parse_smaps(SMAPS.as_bytes()).unwrap();
     let found = reconcile(&mappings, 40 * MIB, &[], &STACK_POINTERS);

@@ -9,7 +9,7 @@ use super::{
     steps::{Step, learn},
 };
 use crate::{
-    decode::CopiedStack,
+    decode::{Call, CopiedStack},
     modules::Modules,
     source::{mappings::read_mappings, process_dir::ProcessDir, roots::Roots},
     stacks::{Outer, StackHandle},
@@ -107,6 +107,81 @@ impl Made {
             2 => self.ip = returns[random.below(returns.len())],
             _ => self.words[at] = word,
         }
+    }
+}
+
+/// Addresses whose rules are clear, and the same for a place and for a return to it.
+fn plain_addresses(unwinder: &Unwinder, addresses: Vec<u64>) -> Vec<u64> {
+    let is_plain = |address: &u64| {
+        let at = learn(&unwinder.unwinder, FrameAddress::from_instruction_pointer(*address));
+        let to = FrameAddress::from_return_address(*address)
+            .map(|address| learn(&unwinder.unwinder, address));
+        matches!(at, Step::Offset { .. } | Step::FramePointer { .. }) && to == Some(at)
+    };
+    addresses.into_iter().filter(is_plain).collect()
+}
+
+#[test]
+fn a_stack_goes_on_behind_a_call_that_no_table_leads_out_of() {
+    const TRAMPOLINE: u64 = 0x7fff_ffff_e000;
+    const NOWHERE: u64 = 0x1234;
+    let (mut unwinder, addresses) = own();
+    let addresses = plain_addresses(&unwinder, addresses);
+    let random = &mut Random(1);
+    let mut check = |chain: &[u64], inside: usize| {
+        let made = Made::new(&unwinder, chain, random);
+        let mut words = vec![7; inside];
+        words.push(TRAMPOLINE);
+        words.extend(&made.words);
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let call = Call {
+            slot: Address(made.sp - WORD),
+            return_address: Address(made.ip),
+            function: Address(0x5000),
+            bp: Address(made.bp),
+        };
+        let copied = CopiedStack {
+            ip: Address(NOWHERE),
+            sp: Address(made.sp - WORD * (inside as u64 + 1)),
+            bp: Address(0),
+            bytes: &bytes,
+            cut: false,
+            call: Some(call),
+        };
+        let Unwound::Frames(frames, outer) = unwinder.unwind(copied) else {
+            panic!("such a stack is not remembered")
+        };
+        let frames: Vec<u64> = frames.iter().map(|frame| frame.0).collect();
+        assert_eq!((frames, outer), ([&[NOWHERE, 0x5001][..], chain].concat(), Outer::Whole));
+        unwinder.remember(outer, StackHandle(7));
+    };
+    for (number, chain) in addresses.chunks(5).take(200).enumerate() {
+        check(chain, number % 9);
+    }
+}
+
+#[test]
+fn a_call_that_tables_lead_out_of_hides_only_its_return_address() {
+    let (mut unwinder, addresses) = own();
+    let addresses = plain_addresses(&unwinder, addresses);
+    let random = &mut Random(1);
+    for chain in addresses.chunks_exact(5).take(200) {
+        let made = Made::new(&unwinder, chain, random);
+        // The last of a word is the return address: others are noise below 1000, or in the stack.
+        let at = made.words.iter().position(|word| *word == chain[2]).expect("it returns there");
+        let mut words = made.words.clone();
+        words[at] = 0x7fff_ffff_e000;
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let call = Call {
+            slot: Address(made.sp + at as u64 * WORD),
+            return_address: Address(chain[2]),
+            function: Address(0x5000),
+            bp: Address(1),
+        };
+        let (ip, sp, bp) = (Address(made.ip), Address(made.sp), Address(made.bp));
+        let copied = CopiedStack { ip, sp, bp, bytes: &bytes, cut: false, call: Some(call) };
+        let expected: Vec<Address> = chain.iter().copied().map(Address).collect();
+        assert_eq!(unwinder.unwind(copied), Unwound::Frames(&expected, Outer::Whole));
     }
 }
 

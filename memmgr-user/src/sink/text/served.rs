@@ -124,3 +124,25 @@ fn lowest(served: &Served) -> Option<(usize, f64)> {
     let lowest = rates.min_by(|(_, a), (_, b)| a.total_cmp(b))?;
     (lowest.1 < served.hit_rate?).then_some(lowest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Missing;
+
+    #[test]
+    fn stacks_of_a_function_are_one_line() {
+        let missing = |stack, subject: &str, calls, bytes| Missing {
+            stack,
+            subject: subject.to_owned(),
+            calls,
+            bytes,
+        };
+        let stacks =
+            vec![missing(1, "load", 5, 50), missing(2, "index", 4, 9), missing(3, "index", 3, 1)];
+        let served = Served { stacks, ..Served::default() };
+        let told: Vec<_> =
+            by_subject(&served).iter().map(|s| (s.name, s.calls, s.bytes, s.stacks)).collect();
+        assert_eq!(told, [("index", 7, 10, 2), ("load", 5, 50, 1)]);
+    }
+}
