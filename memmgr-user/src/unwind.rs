@@ -102,7 +102,7 @@ impl Unwinder {
         // Not yet left, and whether it was left by what is known of its begin instead of by tables.
         let (mut call, mut is_shortcut) = (stack.call, false);
         let outer = loop {
-            // What lies beyond the trampoline can only be guessed.
+            // What lies beyond a trampoline can only be guessed.
             if self.frames.len() == MOST_FRAMES || address.address() >= TRAMPOLINES {
                 break Outer::Cut;
             }
@@ -117,10 +117,10 @@ impl Unwinder {
             let next =
                 self.steps.unwind(unwinder, cache, address, &mut registers, &mut read, trace);
             let next = match next.map(|next| next.map(FrameAddress::from_return_address)) {
-                Ok(Some(Some(next))) => Ok(next),
+                Ok(Some(Some(next))) if next.address() < TRAMPOLINES => Ok(next),
                 // A null return address is how a thread's first frame looks where the tables do not mark it.
                 Ok(None | Some(None)) | Err(Error::ReturnAddressIsNull) => Err(Outer::Whole),
-                Err(_) => Err(Outer::Cut),
+                Ok(Some(Some(_))) | Err(_) => Err(Outer::Cut),
             };
             if let Some(inside) = call {
                 let beyond = inside.slot.0.wrapping_add(WORD);

@@ -17,6 +17,8 @@ use super::{Report, Stack};
 
 /// Stacks that are told by name.
 const MOST_STACKS: usize = 20;
+/// The heap of an arena, as a way.
+const ARENA: &str = "mmap for an arena";
 
 /// Where the memory of allocations came from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -48,7 +50,8 @@ pub struct Served {
 /// Calls to the kernel of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Way {
-    /// `brk`, `mmap`, `mremap`, or `mmap for an arena` (glibc's `new_heap`, where its symbols are known).
+    /// `brk`, `mmap`, `mremap`, `mmap for an arena` (glibc's `new_heap`, where its symbols are known), or `brk or mmap` where the name
+    /// of the function that made the call does not tell.
     pub name: String,
     /// How many.
     pub calls: u64,
@@ -120,6 +123,7 @@ impl Course {
             calls += stack.alloc_count;
         }
         ways.sort_by_key(|way| std::cmp::Reverse(way.calls));
+        let made_arenas = ways.iter().any(|way| way.name == ARENA);
         let allocations = report.totals.alloc_count;
         let mut windows_calls = vec![0.0; self.heap.len()];
         let ids: HashSet<u32> = calling.iter().map(|stack| stack.id).collect();
@@ -140,7 +144,7 @@ impl Course {
             hit_rate: hit_rate(allocations, calls),
             ways,
             stacks: calling.iter().take(MOST_STACKS).map(|stack| missing(stack)).collect(),
-            uncounted: uncounted(report),
+            uncounted: uncounted(report, made_arenas),
             windows_allocations: whole(&windows_allocations),
             windows_kernel_calls: whole(&windows_calls),
         })
@@ -148,10 +152,12 @@ impl Course {
 }
 
 /// glibc maps the heap of a thread's arena without access and opens it piece by piece (`grow_heap` in malloc/arena.c).
-fn uncounted(report: &Report) -> Option<String> {
+///
+/// Threads may have ended, but the arenas that were made for them are among the calls.
+fn uncounted(report: &Report, made_arenas: bool) -> Option<String> {
     let is_glibc = report.target.allocators.iter().any(|allocator| allocator.kind == "glibc");
-    let threads = report.timeline.iter().filter_map(|point| point.threads).max().unwrap_or(0);
-    (is_glibc && threads > 1).then(|| {
+    let threads = report.timeline.iter().filter_map(|point| point.threads).max();
+    (is_glibc && (made_arenas || threads > Some(1))).then(|| {
         "what glibc's arenas of threads take by mprotect is not counted: allocations of threads other than the first may go to \
          the kernel much more often than this"
             .to_owned()
@@ -173,13 +179,15 @@ fn whole(course: &[f64]) -> Vec<u64> {
 fn way(stack: &Stack) -> &'static str {
     let names = || stack.frames.iter().filter_map(|frame| frame.function.as_deref());
     if names().any(|name| name.contains("new_heap")) {
-        return "mmap for an arena";
+        return ARENA;
     }
     // glibc's debug information has names of its own for them: `__GI___mremap`, `__brk_call`.
     match names().next().unwrap_or_default() {
         name if name.contains("brk") => "brk",
         name if name.contains("mremap") => "mremap",
-        _ => "mmap",
+        name if name.contains("mmap") => "mmap",
+        // musl makes some of its calls without a function for them.
+        _ => "brk or mmap",
     }
 }
 
