@@ -2,7 +2,7 @@
 
 /// Targets at a time.
 pub const MAX_TARGETS: u32 = 1024;
-/// Threads with state in the kernel at a time, over all targets; 360 bytes each.
+/// Threads with state in the kernel at a time, over all targets; 368 bytes each.
 pub const MAX_THREADS: u32 = 16 * 1024;
 /// Sampled blocks outstanding at a time: at 512 KiB a sample this is 128 GiB of live memory.
 pub const MAX_SAMPLED_BLOCKS: u32 = 256 * 1024;

@@ -3,7 +3,7 @@
 use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::generated};
 use core::{ffi::c_void, hint::black_box};
 use memmgr_common::{
-    Counter, StackKind,
+    Counter,
     events::{Block, BlockWithStack, Call, FrameStack, Free, Header, Kind, Range, flags},
     limits::{MAX_KNOWN_STACKS, STACK_CLASSES},
 };
@@ -101,7 +101,7 @@ pub fn block_without_stack(current: &Current, event: &BlockEvent, lost_as: Count
 /// A block with its stack, by the kind of stack in force. False when there was no room, which is counted.
 #[inline(always)]
 pub fn block(current: &Current, thread: &mut Thread, event: &BlockEvent, lost_as: Counter) -> bool {
-    if current.settings().stack_kind == StackKind::FramePointers as u32 {
+    if current.walks_frames() {
         with_frames(current, thread, event, lost_as)
     } else {
         block_with_copy(current, thread, event, lost_as)

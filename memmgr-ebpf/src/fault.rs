@@ -85,5 +85,8 @@ fn touched(current: &Current, flags: u16, page: u64, interval: u64) {
         start: UnwindStart { ip: start.ip + 1, ..start },
     };
     // SAFETY: only this thread touches its entry.
-    emit::block(current, unsafe { &mut *thread }, &event, Counter::LostOtherRing);
+    let thread = unsafe { &mut *thread };
+    // What it may hold is of a call that has returned since.
+    thread.window_of_stack.forget();
+    emit::block(current, thread, &event, Counter::LostOtherRing);
 }

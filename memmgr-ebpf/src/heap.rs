@@ -201,15 +201,24 @@ fn begin(current: &Current, registers: Registers, cookie: Cookie) -> Return {
     thread.sp = start.sp;
     thread.function = start.ip;
     thread.bp = start.bp;
-    // SAFETY: the helper checks the address. Without it a mapping made inside this call has a stack
-    // that ends at the trampoline; nothing else depends on it.
-    thread.return_address =
-        unsafe { bpf_probe_read_user(registers.sp() as *const u64) }.unwrap_or(0);
+    thread.return_address = return_address(current, thread, start.sp);
     thread.cookie = cookie.0;
     thread.size = size;
     thread.block = block;
     thread.interval = interval;
     Return::Follow
+}
+
+/// The return address. Without it a mapping made inside this call has a stack that ends at the trampoline.
+#[inline(always)]
+fn return_address(current: &Current, thread: &mut Thread, sp: u64) -> u64 {
+    // With the callers' frame records, which cost as much again when they are read by themselves.
+    if current.walks_frames() && thread.window_of_stack.read(sp) {
+        return thread.window_of_stack.first();
+    }
+    // Or the stack ends before a window does.
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_user(sp as *const u64) }.unwrap_or(0)
 }
 
 /// Bytes asked for. A product that overflows makes the call fail, so that its value does not matter.

@@ -82,10 +82,10 @@ pub fn set_floor(current: &Current, cost: u64) {
     let eighths =
         EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)).wrapping_mul(8) / settings.ring_bytes.max(1);
     floor = floor.max(match eighths {
-        0 => 0,
-        1 => 4 << 10,
-        2 | 3 => 64 << 10,
-        4 | 5 => 1 << 20,
+        0 | 1 => 0,
+        2 | 3 => 4 << 10,
+        4 | 5 => 64 << 10,
+        6 => 1 << 20,
         _ => SPARSE,
     });
     // SAFETY: as above.

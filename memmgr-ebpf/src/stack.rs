@@ -14,7 +14,43 @@ const WINDOWS: usize = 3;
 const RECORD: u64 = 16;
 
 /// A part of the stack, with the whole of a frame record that begins at the last word.
-pub type Window = [u64; WINDOW as usize + 1];
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Window {
+    /// Where it begins; 0: nothing of it can be used.
+    from: u64,
+    words: [u64; WINDOW as usize + 1],
+}
+
+impl Window {
+    /// Reads the stack from here; false where it is not readable.
+    #[inline(always)]
+    pub fn read(&mut self, from: u64) -> bool {
+        let (into, length) = (self.words.as_mut_ptr().cast::<c_void>(), size_of_val(&self.words));
+        // SAFETY: as long as the words; the helper checks the address and fails where it is not readable.
+        let result =
+            unsafe { generated::bpf_probe_read_user(into, length as u32, from as *const c_void) };
+        self.from = if result == 0 { from } else { 0 };
+        result == 0
+    }
+
+    /// The word that it begins with.
+    pub fn first(&self) -> u64 {
+        self.words[0]
+    }
+
+    /// Time has passed: the stack is another one.
+    pub fn forget(&mut self) {
+        self.from = 0;
+    }
+
+    /// Bytes from its begin to a record that is in it as a whole; `None` for another.
+    #[inline(always)]
+    fn offset(&self, record: u64) -> Option<u64> {
+        let offset = record.wrapping_sub(self.from);
+        (offset < WINDOW * 8).then_some(offset)
+    }
+}
 
 /// A chain of frame pointers only leads upwards and is aligned; whatever else is none.
 #[inline(always)]
@@ -37,24 +73,23 @@ fn frame(bp: u64, above: u64) -> Option<[u64; 2]> {
 
 /// Walks along the frame pointers and hashes process and frames, [`MAX_FRAMES`] at least, without storing them: 64 bits, so
 /// that two stacks share a hash with a probability of about 10^-10 among 65,536. Never 0.
+///
+/// The window may hold what was read at the begin of the call: frames of callers stay as they are while it is in flight.
 #[inline(always)]
-pub fn hash_frames(tgid: u32, start: UnwindStart, words: &mut Window) -> u64 {
+pub fn hash_frames(tgid: u32, start: UnwindStart, window: &mut Window) -> u64 {
     let mut id = mix(u64::from(tgid), start.ip);
     let (mut bp, mut above) = (start.bp, start.sp);
-    for _ in 0..WINDOWS {
-        let window = bp;
+    for number in 0..WINDOWS {
+        let is_there = number == 0 && window.offset(bp).is_some();
         // Where the stack ends before the window does, nothing is read.
-        if !is_frame(bp, above) || !read(words, window) {
+        if !is_frame(bp, above) || !(is_there || window.read(bp)) {
             break;
         }
         for _ in 0..WINDOW * 8 / RECORD {
-            let offset = bp.wrapping_sub(window);
-            if offset >= WINDOW * 8 {
-                break;
-            }
+            let Some(offset) = window.offset(bp) else { break };
             // The mask changes nothing: the verifier wants a bound that it sees.
             let index = (black_box(offset / 8) & (WINDOW - 1)) as usize;
-            let words = words.as_ptr();
+            let words = window.words.as_ptr();
             // SAFETY: both are inside of the window.
             let (next, address) = unsafe { (*words.add(index), *words.add(index + 1)) };
             if address == 0 {
@@ -79,13 +114,6 @@ pub fn hash_frames(tgid: u32, start: UnwindStart, words: &mut Window) -> u64 {
 
 fn never_0(id: u64) -> u64 {
     if id == 0 { 1 } else { id }
-}
-
-#[inline(always)]
-fn read(words: &mut Window, from: u64) -> bool {
-    let (into, length) = (words.as_mut_ptr().cast::<c_void>(), size_of::<Window>() as u32);
-    // SAFETY: as long as the window; the helper checks the address and fails where it is not readable.
-    unsafe { generated::bpf_probe_read_user(into, length, from as *const c_void) == 0 }
 }
 
 /// Frames that were stored.

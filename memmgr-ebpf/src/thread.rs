@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use memmgr_common::{
-    Counter, Settings,
+    Counter, Settings, StackKind,
     limits::MAX_NESTED_CALLS,
     target::{FIRST_THREAD_ENDED, LAUNCHED},
 };
@@ -78,6 +78,12 @@ impl Current {
     pub fn settings(&self) -> &Settings {
         // SAFETY: from a map lookup; array values are never freed while a program runs.
         unsafe { &*self.settings }
+    }
+
+    /// Whether stacks are walked along frame pointers here, and not copied.
+    #[inline(always)]
+    pub fn walks_frames(&self) -> bool {
+        self.settings().stack_kind == StackKind::FramePointers as u32
     }
 
     /// `None` when nothing is being captured, or nothing of this process.

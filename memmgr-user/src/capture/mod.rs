@@ -99,7 +99,7 @@ impl CapturePlan {
             selection: Selection::Auto { growth_first: true },
             stack: StackOption::Auto,
             stack_bytes: 16 << 10,
-            ring_bytes: 8 << 20,
+            ring_bytes: 4 << 20,
             duration: None,
             interval: Duration::from_secs(1),
             filter: Filter::default(),

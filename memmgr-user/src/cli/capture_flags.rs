@@ -57,7 +57,7 @@ pub struct CaptureFlags {
     /// Bytes of stack to copy where unwind tables are used: 4KiB to 64KiB
     #[arg(long, value_name = "BYTES", default_value = "16KiB", value_parser = values::stack_bytes)]
     pub stack_bytes: u32,
-    /// Size of the ring buffer between the kernel and memmgr, one a process [default: 8MiB, in exact mode 16MiB, for a command
+    /// Size of the ring buffer between the kernel and memmgr, one a process [default: 4MiB, in exact mode 16MiB, for a command
     /// 64MiB, for many processes less]
     #[arg(long, value_name = "BYTES", value_parser = values::ring_bytes)]
     pub ring_bytes: Option<u32>,
@@ -142,7 +142,7 @@ impl CaptureFlags {
             stack_bytes: self.stack_bytes,
             ring_bytes: self.ring_bytes.unwrap_or(match self.mode {
                 ModeFlag::Exact => 16 << 20,
-                ModeFlag::Auto | ModeFlag::Sample | ModeFlag::Growth => 8 << 20,
+                ModeFlag::Auto | ModeFlag::Sample | ModeFlag::Growth => 4 << 20,
             }),
             duration: Some(self.duration.unwrap_or(USUAL_DURATION)).filter(|d| !d.is_zero()),
             interval: self.interval,

@@ -63,15 +63,14 @@ pub fn fragmentation(
         return None;
     }
     let pages = PageMap::open(roots, dir).ok()?;
-    let mut blocks: Vec<Held> = (collector.blocks.live())
+    let blocks: Vec<Held> = (collector.blocks.live())
         .map(|(address, LiveBlock { size, stack, .. })| Held {
             start: address.0,
             end: address.0.saturating_add(size),
             stack,
         })
         .collect();
-    blocks.sort_unstable();
-    let found = fragmentation::look(mappings, &blocks, |range| {
+    let found = fragmentation::look(mappings, blocks, |range| {
         pages.own(range.start, range.end).ok().flatten()
     });
     let by_book = |(stack, pinning): (StackHandle, Pinning)| {

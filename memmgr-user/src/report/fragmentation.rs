@@ -92,13 +92,14 @@ pub(super) struct Found {
     pub pinned_by: Vec<(StackHandle, Pinning)>,
 }
 
-/// Looks at the mappings that hold one of `blocks`, which are sorted and never overlap, and at the program break's. `is_there` says
-/// of each page of a range whether it is resident; an error leaves out the mapping.
+/// Looks at the mappings that hold one of `blocks`, and at the program break's. `is_there` says of each page of a range whether it is
+/// resident; `None` leaves out the mapping.
 pub(super) fn look(
     mappings: &[MappingFigures],
-    blocks: &[Held],
+    mut blocks: Vec<Held>,
     mut is_there: impl FnMut(Range<u64>) -> Option<Vec<bool>>,
 ) -> Found {
+    separate(&mut blocks);
     let mut found =
         Found { total: Occupancy::default(), mappings: Vec::new(), pinned_by: Vec::new() };
     let mut pinned: HashMap<StackHandle, Pinning> = HashMap::new();
@@ -147,9 +148,19 @@ pub(super) fn look(
     found
 }
 
+/// Sorts blocks, and ends each where the next one begins at the latest: one whose free was lost is followed by what was given out in
+/// its place, and one that is just being resized by its copy.
+fn separate(blocks: &mut [Held]) {
+    blocks.sort_unstable();
+    let mut begin_of_next = u64::MAX;
+    for block in blocks.iter_mut().rev() {
+        block.end = block.end.min(begin_of_next);
+        begin_of_next = block.start;
+    }
+}
+
 /// Bytes of a block that are on a page.
 fn overlap(block: &Held, page: &Range<u64>) -> u64 {
-    // A block that is just being resized may overlap with another.
     block.end.min(page.end).saturating_sub(block.start.max(page.start))
 }
 
@@ -232,8 +243,7 @@ mod tests {
 
     /// Of each mapping `first page: resident/live/empty/sparse`, in pages but for the live bytes; then who pins how many pages and bytes.
     fn check(mappings: &[MappingFigures], absent: &[u64], blocks: &[Held], expected: &str) {
-        assert!(blocks.is_sorted());
-        let found = look(mappings, blocks, |range| {
+        let found = look(mappings, blocks.to_vec(), |range| {
             let pages = range.start / PAGE..range.end / PAGE;
             Some(pages.map(|page| !absent.contains(&page)).collect())
         });
@@ -287,6 +297,19 @@ mod tests {
             &blocks,
             &format!("4: 5/{}/1/1, 3 pins 1 by 10", 2 * PAGE + PAGE / 2 + 10),
         );
+    }
+
+    #[test]
+    fn blocks_whose_frees_were_lost_do_not_count_for_what_is_in_their_place() {
+        // One of two pages, in which another was given out, and one that begins where another does.
+        let blocks = [
+            held(1, 10 * PAGE, 2 * PAGE),
+            held(2, 10 * PAGE + 64, 32),
+            held(3, 12 * PAGE, PAGE),
+            held(4, 12 * PAGE, 16),
+        ];
+        let live = 64 + 32 + PAGE;
+        check(&[anonymous(10..13)], &[], &blocks, &format!("10: 3/{live}/1/1, 1 pins 1 by 96"));
     }
 
     #[test]
