@@ -7,7 +7,7 @@ use std::{
 };
 
 use memmgr_tests::{
-    Capture, Workload,
+    Capture, Program, Workload,
     code::changed_bytes,
     counts_itself::{
         self, Truth, assert_complete, assert_consistent, assert_equal_to_the_truth, heap,
@@ -50,6 +50,32 @@ fn wait_for_probes(pid: u32, there: bool) {
         assert!(begin.elapsed() < Duration::from_secs(20), "no change to probes: {there}");
         sleep(Duration::from_millis(2));
     }
+}
+
+/// A child pays for probes that are not meant for it until it is freed of them: a parent that forks again and again has none for most
+/// of the time.
+#[test]
+fn a_parent_that_forks_often_is_looked_at_in_windows() {
+    if !require_root() {
+        return;
+    }
+    let _turn = take_turn();
+    let mut workload = Workload::start(&Program::c("makes-children"), &[]);
+    let capture = Capture::start(workload.pid(), &[]);
+    sleep(Duration::from_secs(2));
+    assert!(changed_bytes(workload.pid()) > OF_MAPPINGS, "nothing was to be saved");
+    let begin = Instant::now();
+    while changed_bytes(workload.pid()) > OF_MAPPINGS {
+        assert!(begin.elapsed() < Duration::from_secs(20), "probes stay, whatever children pay");
+        for order in ["fork", "end"] {
+            workload.send(order);
+            workload.line();
+        }
+        sleep(Duration::from_millis(20));
+    }
+    let outcome = capture.interrupt();
+    let actions = &outcome.expect_report().capture.overhead.actions;
+    assert!(!actions.is_empty(), "it was not told");
 }
 
 /// Short-lived threads, of which each makes one call.

@@ -75,6 +75,29 @@ fn the_jvms_heap_is_told_with_its_growth() {
     assert!(outcome.stdout.contains(what), "{}", outcome.stdout);
 }
 
+/// What a JVM had when memmgr came is resident in anonymous memory like an allocator's, and is not called that.
+#[test]
+fn the_heap_that_a_jvm_had_before_is_not_called_the_allocators() {
+    if !require_root() || !has_program("java") {
+        return;
+    }
+    let _turn = take_turn();
+    let mut command = Command::new("java");
+    command
+        .args(["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:+AlwaysPreTouch"])
+        .arg(workload("GrowsOnDemand.java"));
+    let outcome = grown(command, &["--mode", "exact"]);
+    let report = outcome.expect_report();
+    let lines = &report.reconciliation;
+    assert_eq!(lines.runtime_heap.as_deref(), Some("the JVM's heap"));
+    assert!((200 * MIB..400 * MIB).contains(&lines.allocator_retained_bytes), "{lines:?}");
+    let line = "the JVM's heap from before the attach, and what else the allocator has";
+    assert!(outcome.stdout.contains(line), "{}", outcome.stdout);
+    assert!(!outcome.stdout.contains("rest of the allocator"), "{}", outcome.stdout);
+    let retained = report.findings.iter().any(|finding| finding.kind == "retention");
+    assert!(!retained, "{:?}", report.findings);
+}
+
 /// Node's heap grows without a mapping: in the default mode its page faults show it, and where they are not captured the report says
 /// that it is not seen.
 #[test]
