@@ -6,9 +6,12 @@ use std::{
     time::Duration,
 };
 
-use memmgr::report::{Report, Stack};
+use memmgr::report::{Report, Stack, StackChoice};
 use memmgr_tests::{
-    Capture, Program, Workload, require_root,
+    Capture, Program, Workload,
+    capture::binary,
+    code::changed_bytes,
+    require_root,
     servers::{pgbench, postgres, postgres_backend, redis},
     take_turn,
 };
@@ -72,6 +75,77 @@ fn check_complete(report: &Report, what: &str) {
 fn capture(pid: u32, flags: &[&str]) -> Report {
     let capture = Capture::start(pid, &[flags, &["--duration", "5s"]].concat());
     capture.wait().expect_report().clone()
+}
+
+/// What `doctor -p` prints as JSON.
+#[derive(serde::Deserialize)]
+struct Outlook {
+    allocators: Vec<AllocatorOutlook>,
+    event_ns: u64,
+    stack: StackChoice,
+}
+
+#[derive(serde::Deserialize)]
+struct AllocatorOutlook {
+    kind: String,
+    path: String,
+    functions: Vec<FunctionOutlook>,
+}
+
+#[derive(serde::Deserialize)]
+struct FunctionOutlook {
+    symbol: String,
+    site: String,
+    call_ns: u64,
+}
+
+#[test]
+fn what_a_capture_would_probe_is_told_without_one() {
+    if !require_root() {
+        return;
+    }
+    let _turn = take_turn();
+    let (server, _) = redis(&[]);
+    let pid = server.pid().to_string();
+    let doctor = |flags: &[&str]| {
+        let output = Command::new(binary()).args(["doctor", "-p", &pid]).args(flags).output();
+        let output = output.expect("memmgr starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let outlook: Outlook = serde_json::from_str(&doctor(&["--json"])).expect("JSON");
+    let text = doctor(&[]);
+    assert_eq!(changed_bytes(server.pid()), 0, "it was touched");
+
+    let told: Vec<_> = outlook
+        .allocators
+        .iter()
+        .flat_map(|a| a.functions.iter().map(|f| (&*a.kind, &*a.path, &*f.symbol, &*f.site)))
+        .collect();
+    let report = capture(server.pid(), &EXACT);
+    let probed: Vec<_> = report
+        .target
+        .allocators
+        .iter()
+        .flat_map(|a| a.functions.iter().map(|f| (&*a.kind, &*a.path, &*f.symbol, &*f.site)))
+        .collect();
+    assert_eq!(told, probed);
+    assert!(told.iter().any(|(kind, ..)| *kind == "jemalloc"), "{told:?}");
+    let sentence = report.capture.stack.why;
+    assert_eq!((outlook.stack.kind, outlook.stack.why), (report.capture.stack.kind, sentence));
+
+    // What the kernel single-steps is several times as dear as what it emulates.
+    let prices = |emulated: bool| -> Vec<u64> {
+        let functions = outlook.allocators.iter().flat_map(|a| &a.functions);
+        functions.filter(|f| f.site.contains("(emulated)") == emulated).map(|f| f.call_ns).collect()
+    };
+    let (cheap, dear) = (prices(true), prices(false));
+    assert!(cheap.iter().chain([&outlook.event_ns]).all(|&ns| ns > 100), "{cheap:?}");
+    assert!(dear.iter().all(|ns| ns > cheap.iter().max().expect("there are some")), "{dear:?}");
+    for (_, path, symbol, site) in told {
+        let is_it = |line: &str| line.contains(symbol) && line.ends_with(site);
+        assert!(text.contains(path) && text.lines().any(is_it), "{symbol} {site}: {text}");
+    }
 }
 
 const SAMPLE: [&str; 6] =

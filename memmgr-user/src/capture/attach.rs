@@ -1,6 +1,6 @@
 //! Attaching: from a plan to a session in which every probe is in place and nothing is counted yet.
 
-use std::{fs::File, io, iter, path::PathBuf, time::Instant};
+use std::{iter, time::Instant};
 
 use aya::maps::{MapData, RingBuf};
 use memmgr_common::{
@@ -10,28 +10,24 @@ use memmgr_common::{
 
 use crate::{
     allocator::{
-        AttachPlan, KernelFacts, LibraryCalls, MappedFile, PlanError, PlannedFunction, Request,
-        discover::DEBUG_DIRECTORY, mapping_calls, mapping_calls::Place, open_mapped, plan,
+        AttachPlan, LibraryCalls, PlanError, PlannedFunction, mapping_calls, mapping_calls::Place,
     },
     bpf::{
         FileProbes, Kernel, KernelError, LibraryProbes, Mappings, Moment, ProbePoint, Rung, Way,
     },
-    modules::{Modules, mapped_files},
+    modules::Modules,
     report::NotCovered,
-    source::{
-        mappings::{Mapping, read_mappings},
-        process_dir::ProcessError,
-        roots::Roots,
-    },
+    source::{mappings::Mapping, process_dir::ProcessError, roots::Roots},
     units::Pid,
 };
 
 use super::{
     CapturePlan,
-    hazards::{Release, return_probe_hazard, running_kernel},
+    hazards::running_kernel,
     late::Latecomers,
     launch::Launch,
-    stack_choice::{Choice, choose},
+    prospect::{Prospect, opener},
+    stack_choice::Choice,
     target::{Target, TargetError, has_ended},
     urgent::Urgent,
 };
@@ -145,40 +141,9 @@ impl Session {
         target: Target,
         began: Instant,
     ) -> Result<Self, AttachError> {
-        let kernel_release = running_kernel();
-        if capture.probes_allocators()
-            && let Some(hazard) = return_probe_hazard(kernel_release, target.facts())
-        {
-            return Err(AttachError::Hazard(hazard));
-        }
-        // Of a command that does not run yet, its files are known and none of its addresses.
-        let mappings = if launch.is_none() { read_mappings(&target.dir)? } else { Vec::new() };
-        let files = launch.map_or_else(
-            || mark_main(roots, capture, mapped_files(&mappings)),
-            |launch| launch.files.clone(),
-        );
-        let open = |file: &MappedFile| match launch {
-            Some(_) => File::open(&file.path),
-            None => open_mapped(&roots.proc, capture.pid, file),
-        };
-        let request = Request {
-            kernel: kernel_facts(kernel_release),
-            allocators: capture.allocators.clone(),
-            probes: capture.probes.clone(),
-            debug_directories: debug_directories(roots, capture.pid),
-        };
-        let plan = if capture.probes_allocators() {
-            find_allocators(&files, open, &request)?
-        } else {
-            AttachPlan::default()
-        };
-        let mut modules = Modules::default();
-        let new_ranges = modules.update(&mappings, open);
-        let executed = files.iter().filter(|file| file.ranges.iter().any(|range| range.executable));
-        let stack = choose(
-            capture,
-            executed.filter_map(|file| Some((file.path.as_path(), open(file).ok()?))),
-        );
+        let Prospect { plan, stack, mappings, files, request, modules, new_ranges } =
+            Prospect::find(roots, capture, launch, &target)?;
+        let ladder = Rung::ladder(running_kernel());
 
         let mut kernel = Kernel::load(capture.ring_bytes)?;
         let events = kernel.take_events()?;
@@ -190,9 +155,8 @@ impl Session {
             if !capture.allows_library() {
                 return Err("every call is asked for, or no probe is allowed".to_owned());
             }
-            mapping_calls(&files, open, kernel_facts(kernel_release))
+            mapping_calls(&files, opener(roots, capture.pid, launch), request.kernel)
         };
-        let ladder = Rung::ladder(kernel_release);
         let mut library_calls = None;
         not_covered.extend(attach_mappings(
             &mut kernel,
@@ -207,7 +171,6 @@ impl Session {
             }
         }
         let rung = if capture.probes_allocators() {
-            let ladder = Rung::ladder(kernel_release);
             Some(kernel.attach_heap(capture.pid, heap_probes(&plan), ladder)?)
         } else {
             None
@@ -294,45 +257,6 @@ fn attach_mappings(
             why: error.to_string(),
         }),
     }
-}
-
-fn find_allocators(
-    files: &[MappedFile],
-    open: impl FnMut(&MappedFile) -> io::Result<File>,
-    request: &Request,
-) -> Result<AttachPlan, AttachError> {
-    let plan = plan(files, open, request)?;
-    if plan.allocators.is_empty() {
-        let not_covered =
-            plan.not_covered.into_iter().map(|n| NotCovered { what: n.what, why: n.why }).collect();
-        return Err(AttachError::NoAllocator(not_covered));
-    }
-    Ok(plan)
-}
-
-/// In the target's root, then in that of the host.
-fn debug_directories(roots: &Roots, pid: Pid) -> Vec<PathBuf> {
-    let own = roots.process(pid).join("root").join(DEBUG_DIRECTORY.trim_start_matches('/'));
-    vec![own, DEBUG_DIRECTORY.into()]
-}
-
-fn kernel_facts((major, minor, _): Release) -> KernelFacts {
-    // arch/x86/kernel/uprobes.c learned all nops with 6.16 (610f6e14).
-    KernelFacts { multi_byte_nop_emulated: (major, minor) >= (6, 16) }
-}
-
-/// The file that the process runs, by inode: on overlay filesystems the device of a mapping is not that of stat.
-fn mark_main(roots: &Roots, capture: &CapturePlan, mut files: Vec<MappedFile>) -> Vec<MappedFile> {
-    let exe = roots.process(capture.pid).join("exe");
-    let inode = || -> io::Result<u64> { Ok(rustix::fs::stat(&exe)?.st_ino) };
-    if let Ok(inode) = inode() {
-        let target = std::fs::read_link(&exe).ok();
-        for file in &mut files {
-            file.main = file.inode == inode
-                && target.as_ref().is_none_or(|path| file.deleted || *path == file.path);
-        }
-    }
-    files
 }
 
 pub(super) fn heap_probes(plan: &AttachPlan) -> Vec<FileProbes> {

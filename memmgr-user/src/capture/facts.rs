@@ -3,7 +3,7 @@
 use memmgr_common::per_cpu::Calls;
 
 use crate::{
-    allocator::PlannedFunction,
+    allocator::{AttachPlan, PlannedFunction},
     escape::Safe,
     report::{Allocator, NotCovered, ProbedFunction},
     source::identity::Identity,
@@ -33,12 +33,15 @@ pub struct Facts {
 impl Facts {
     /// Takes them; `calls` are those by function of the attach plan.
     pub fn of(session: &Session, calls: &[Calls]) -> Self {
-        let planned = session.plan.not_covered.iter();
-        let planned = planned.map(|n| NotCovered { what: n.what.clone(), why: n.why.clone() });
         Facts {
             identity: session.target.identity.clone(),
-            allocators: allocators(session, calls),
-            not_covered: session.not_covered.iter().cloned().chain(planned).collect(),
+            allocators: allocators(&session.plan, calls),
+            not_covered: session
+                .not_covered
+                .iter()
+                .cloned()
+                .chain(not_covered(&session.plan))
+                .collect(),
             attach: session.attached_by(),
             stack: session.stack.clone(),
             launched: session.launched,
@@ -47,11 +50,15 @@ impl Facts {
     }
 }
 
-fn allocators(session: &Session, calls: &[Calls]) -> Vec<Allocator> {
+/// What was found and is not probed.
+pub(super) fn not_covered(plan: &AttachPlan) -> impl Iterator<Item = NotCovered> {
+    plan.not_covered.iter().map(|n| NotCovered { what: n.what.clone(), why: n.why.clone() })
+}
+
+/// What is probed; `calls` are those by function of the plan.
+pub(super) fn allocators(plan: &AttachPlan, calls: &[Calls]) -> Vec<Allocator> {
     let hits_of = |index: u16| calls.get(usize::from(index)).map_or(0, |calls| calls.hits);
-    session
-        .plan
-        .allocators
+    plan.allocators
         .iter()
         .map(|allocator| Allocator {
             kind: allocator.family.name().to_owned(),

@@ -6,6 +6,7 @@ pub mod facts;
 pub mod hazards;
 pub mod late;
 pub mod launch;
+pub mod prospect;
 pub mod stack_choice;
 pub mod target;
 pub mod urgent;
@@ -22,6 +23,7 @@ use crate::{
 };
 
 pub use attach::{AttachError, Session};
+pub use prospect::Prospect;
 pub use target::{Target, TargetError};
 
 /// How heap calls are selected.

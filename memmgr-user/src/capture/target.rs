@@ -57,7 +57,7 @@ pub enum TargetError {
     Zombie(Pid),
     /// It has no memory of its own.
     #[error(
-        "{0} is a thread of the kernel ({1}) and has no memory of its own; `memmgr doctor` shows the host's memory"
+        "{0} is a thread of the kernel ({1}) and has no memory of its own; `memmgr stat` shows the host's"
     )]
     KernelThread(Pid, String),
     /// Its registers and sizes are not ours.

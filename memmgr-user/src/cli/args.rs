@@ -5,6 +5,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr, time::Dur
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use memmgr::{
+    allocator::{AllocatorOption, ProbeOption},
     sink::{Class, Format, Metric},
     watch::{config::Severity, rule::Rule},
 };
@@ -46,7 +47,7 @@ pub enum Verb {
     Stat(Stat),
     /// Show a live Go program's heap, collector and goroutines, as its own runtime counts them
     Go(Go),
-    /// Show what the allocator of a process holds, in use and free: glibc's arenas
+    /// Show what the allocator of a process holds, in use and free
     Pools(Pools),
     /// Watch the host, cgroups and processes by rules, and tell when one comes true
     Watch(Watch),
@@ -58,7 +59,7 @@ pub enum Verb {
     Optimize(Optimize),
     /// Start a small leaking program, attach to it, and show what memmgr finds
     Demo(Demo),
-    /// Say what this host allows, what is missing, and the command that mends it
+    /// Say what this host allows, what is missing, and the command that mends it; or what a capture would probe in a process
     Doctor(Doctor),
     /// Write the man pages or the shell completions
     #[command(hide = true)]
@@ -330,6 +331,16 @@ pub struct Demo {
 /// Flags of `doctor`.
 #[derive(Debug, Args)]
 pub struct Doctor {
+    /// Not the host, but a process: what a capture would probe in it, at which places, for how much of its time, and what it would not
+    /// see. Nothing is attached to it
+    #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub pid: Option<u32>,
+    /// Malloc, free and so on of this mapped file too, with this before their names
+    #[arg(long, value_name = "PATH[:PREFIX]", requires = "pid")]
+    pub allocator: Vec<AllocatorOption>,
+    /// A function that has no symbol too: malloc@0x1234, free@/lib/x.so:0x5678 (file offsets)
+    #[arg(long, value_name = "FUNC@OFFSET", requires = "pid")]
+    pub probe: Vec<ProbeOption>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

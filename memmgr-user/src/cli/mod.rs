@@ -16,6 +16,7 @@ pub mod optimize;
 pub mod optimize_args;
 mod pauses;
 mod pools;
+mod prospect;
 pub mod record;
 pub mod render;
 pub mod serve;
@@ -28,6 +29,8 @@ pub mod watch;
 use std::io::stderr;
 
 use tracing_subscriber::EnvFilter;
+
+use memmgr::units::Pid;
 
 use args::{Arguments, Verb};
 use capture::Show;
@@ -54,7 +57,10 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         Verb::Top(what) => top::run(&what),
         Verb::Optimize(flags) => optimize::run(&flags),
         Verb::Demo(options) => demo::run(&options),
-        Verb::Doctor(options) => doctor::run(&options),
+        Verb::Doctor(options) => match options.pid {
+            Some(pid) => prospect::run(&options, Pid(pid)),
+            None => doctor::run(&options),
+        },
         Verb::Generate(what) => generate::run(&what),
         Verb::LeakingProgram => leaking::run(),
     }

@@ -38,18 +38,26 @@ impl Costs {
     /// of its time, for as long as it takes to see it and to take them out (10 to 30 ms on a virtual machine with two processors).
     const HEIR: f64 = 20_000_000.0;
 
+    /// What a call takes of which nothing is wanted.
+    pub fn of_call(&self, function: &Priced) -> f64 {
+        let trap = if function.single_stepped { self.single_stepped } else { self.hit };
+        let returned = if function.always_returns { self.returned } else { 0.0 };
+        trap + returned
+    }
+
+    /// What an allocation takes more that becomes an event.
+    pub fn of_event(&self) -> f64 {
+        self.returned + self.event
+    }
+
     /// What was paid for this.
     pub fn of(&self, functions: &[Priced], seen: &Seen) -> Spent {
         let hits: f64 = functions
             .iter()
             .zip(&seen.hits)
-            .map(|(function, hits)| {
-                let trap = if function.single_stepped { self.single_stepped } else { self.hit };
-                let returned = if function.always_returns { self.returned } else { 0.0 };
-                *hits as f64 * (trap + returned)
-            })
+            .map(|(function, hits)| *hits as f64 * self.of_call(function))
             .sum();
-        let events = seen.events() as f64 * (self.returned + self.event)
+        let events = seen.events() as f64 * self.of_event()
             + seen.submitted.saturating_sub(seen.events()) as f64 * Self::FREE_EVENT;
         let faults = seen.faults as f64 * self.fault + seen.fault_events as f64 * self.event;
         let mappings = seen.stepped_mappings as f64 * self.single_stepped;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     bpf::{Books, Kernel, KernelError},
-    capture::{CapturePlan, Session, calibrate},
+    capture::{CapturePlan, Session, calibrate, prospect},
     govern::{Budget, Costs, Governor, Priced, Seen, Terms},
     source::cpu_clock::CpuClock,
     units::KernelTime,
@@ -242,18 +242,6 @@ impl Steering {
 
 /// What the price of a hit on each function depends on.
 fn priced(session: &Session) -> Vec<Priced> {
-    session
-        .plan
-        .functions()
-        .into_iter()
-        .map(|(_, function)| Priced {
-            name: function.symbol.clone(),
-            // The kernel single-steps every return instruction.
-            single_stepped: !function.site.emulated || function.role.throws(),
-            always_returns: function.needs_return
-                && !function.role.throws()
-                && session.always_returns(function.cookie),
-            can_be_dropped: function.cookie.kind() == memmgr_common::FunctionKind::Alloc as u8,
-        })
-        .collect()
+    let functions = session.plan.functions().into_iter();
+    functions.map(|(_, f)| prospect::priced(f, session.always_returns(f.cookie))).collect()
 }

@@ -56,7 +56,7 @@ pub enum ProcessError {
     },
     /// A kernel thread.
     #[error(
-        "{pid} is a thread of the kernel ({comm}) and has no memory of its own; `memmgr doctor` shows the host's memory"
+        "{pid} is a thread of the kernel ({comm}) and has no memory of its own; `memmgr stat` shows the host's"
     )]
     KernelThread {
         /// The thread.

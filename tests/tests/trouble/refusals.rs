@@ -42,7 +42,7 @@ fn a_zombie() {
 #[test]
 fn a_thread_of_the_kernel() {
     if fs::read_to_string("/proc/2/comm").is_ok_and(|comm| comm == "kthreadd\n") {
-        check_refused(2, &[], 1, &["2 is a thread of the kernel (kthreadd)", "`memmgr doctor`"]);
+        check_refused(2, &[], 1, &["2 is a thread of the kernel (kthreadd)", "`memmgr stat`"]);
     } else {
         println!("skipped: inside a PID namespace no kernel thread has a number");
     }
