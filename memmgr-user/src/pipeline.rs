@@ -5,6 +5,7 @@
 //! fill of the ring buffer.
 
 mod conclude;
+mod heirs;
 mod observe;
 mod pace;
 mod residence;
@@ -177,9 +178,9 @@ pub async fn run(
                 }
             }
             Wake::Steer => {
-                let (held, heirs) = (collector.blocks.len(), collector.counts.heirs);
+                let held = collector.blocks.len();
                 let mut course = Course::On;
-                steering.look(&mut session, held, heirs, |session| {
+                steering.look(&mut session, held, |session| {
                     course = drain(roots, session, &mut collector, usize::MAX).1;
                     let opening = now();
                     collector.resume(opening);
@@ -235,6 +236,7 @@ pub async fn run(
         }
         // At once: a child pays for every call until then.
         let heirs = collector.counts.heirs;
+        steering.children(heirs);
         if heirs > heirs_freed && session.kernel.free_heirs() {
             heirs_freed = heirs;
         }
@@ -260,7 +262,7 @@ pub async fn run(
     residence::look(roots, &session.target.dir, &mut collector, plan.interval, end);
     let mut books = session.kernel.books()?;
     books.missed = missed;
-    steering.last_look(&books, collector.blocks.len(), collector.counts.heirs);
+    steering.last_look(&books, collector.blocks.len());
     let facts = Facts::of(&session, &books.calls);
     let standing = Standing {
         plan,

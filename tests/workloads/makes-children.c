@@ -6,6 +6,7 @@
  *   fork         makes a child, whose answer is the line "child PID"
  *   take BLOCKS  every process allocates so many blocks and frees each fourth of them; each answers "PID COUNT BYTES" of what is
  *                outstanding, of all that it was told to take, the parent first
+ *   work MS      the last child that was made allocates and frees for so many milliseconds; the answer is the line "worked PID"
  *   end          the last child that was made ends; its answer is the line "ended PID"
  *
  * Blocks of a process are of a size of its own. It allocates nothing else.
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { MOST = 64 };
@@ -57,13 +59,24 @@ static void take(long blocks)
     say(line);
 }
 
-/* A child does what its parent says: 8 bytes at a time, so many blocks. */
+static void work(long milliseconds)
+{
+    struct timespec now, begin;
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    do {
+        for (int i = 0; i < 100; i++) free(take_block(100));
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    } while ((now.tv_sec - begin.tv_sec) * 1000 + (now.tv_nsec - begin.tv_nsec) / 1000000 < milliseconds);
+}
+
+/* A child does what its parent says: 8 bytes at a time, so many blocks, or minus so many milliseconds of work. */
 static void live(int from, int to)
 {
     long blocks;
     count = bytes = 0;
     while (read(from, &blocks, sizeof blocks) == sizeof blocks) {
-        take(blocks);
+        if (blocks < 0) work(-blocks);
+        else take(blocks);
         if (write(to, "", 1) != 1) break;
     }
     _exit(0);
@@ -103,6 +116,17 @@ static void tell(long blocks)
     }
 }
 
+static void let_work(long milliseconds)
+{
+    char done, line[64];
+    struct child *child = &children[made - 1];
+    milliseconds = -milliseconds;
+    if (write(child->to, &milliseconds, sizeof milliseconds) != sizeof milliseconds) _exit(1);
+    if (read(child->from, &done, 1) != 1) _exit(1);
+    snprintf(line, sizeof line, "worked %d\n", child->pid);
+    say(line);
+}
+
 static void end(void)
 {
     char line[64];
@@ -129,6 +153,7 @@ int main(void)
         if (!strcmp(line, "fork")) make();
         else if (!strcmp(line, "end")) end();
         else if (!strncmp(line, "take ", 5)) tell(atol(line + 5));
+        else if (!strncmp(line, "work ", 5)) let_work(atol(line + 5));
         else return 1;
     }
     while (made > 0) end();

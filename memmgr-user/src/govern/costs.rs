@@ -34,10 +34,6 @@ impl Costs {
     /// What one event without a stack takes: a free.
     const FREE_EVENT: f64 = 150.0;
 
-    /// What a child pays that inherits the probes, until it is freed of them: one that does nothing but allocate loses nearly all
-    /// of its time, for as long as it takes to see it and to take them out (10 to 30 ms on a virtual machine with two processors).
-    const HEIR: f64 = 20_000_000.0;
-
     /// What a call takes of which nothing is wanted.
     pub fn of_call(&self, function: &Priced) -> f64 {
         let trap = if function.single_stepped { self.single_stepped } else { self.hit };
@@ -61,7 +57,7 @@ impl Costs {
             + seen.submitted.saturating_sub(seen.events()) as f64 * Self::FREE_EVENT;
         let faults = seen.faults as f64 * self.fault + seen.fault_events as f64 * self.event;
         let mappings = seen.stepped_mappings as f64 * self.single_stepped;
-        let hits = hits + seen.heirs as f64 * Self::HEIR;
+        let hits = hits + seen.heirs.as_nanos() as f64;
         Spent { hits, events, faults, mappings }
     }
 }
@@ -98,8 +94,8 @@ pub struct Seen {
     pub fault_events: u64,
     /// Mapping calls at a probe in the C library that the kernel single-steps.
     pub stepped_mappings: u64,
-    /// Children that inherited the allocator's probes.
-    pub heirs: u64,
+    /// Processor time that children lost at most which inherited the allocator's probes.
+    pub heirs: Duration,
 }
 
 impl Seen {
@@ -186,7 +182,7 @@ mod tests {
         check([0, 0, 0], 0, 0, 8, Spent { faults: 404.0, ..Spent::default() });
         let seen = Seen { stepped_mappings: 4, ..Seen::default() };
         assert_eq!(costs.of(&functions, &seen), Spent { mappings: 40.0, ..Spent::default() });
-        let seen = Seen { heirs: 2, ..Seen::default() };
+        let seen = Seen { heirs: Duration::from_millis(40), ..Seen::default() };
         assert_eq!(costs.of(&functions, &seen), Spent { hits: 4e7, ..Spent::default() });
     }
 }

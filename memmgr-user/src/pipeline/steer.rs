@@ -13,7 +13,7 @@ use crate::{
     units::KernelTime,
 };
 
-use super::now;
+use super::{heirs::Heirs, now};
 
 /// The programs work on for so long without a word from here, which with the time between two words is less than the
 /// 5 s that a target has to bear a collector that stands still.
@@ -41,8 +41,7 @@ pub(super) struct Steering {
     cpu: (Duration, Duration),
     began: KernelTime,
     next: Instant,
-    /// Children that began with a copy of the target's memory, and those of them with the allocator's probes in it.
-    heirs: (u64, u64),
+    heirs: Heirs,
     /// Since when the allocator's probes are in place.
     open_since: Option<KernelTime>,
     had_gaps: bool,
@@ -79,7 +78,7 @@ impl Steering {
             cpu: (cpu, cpu),
             began,
             next: Instant::now(),
-            heirs: (0, 0),
+            heirs: Heirs::of(session.target.dir.path().to_owned()),
             open_since: session.kernel.heap.is_some().then_some(began),
             had_gaps: false,
             interval: (began, 0),
@@ -90,6 +89,11 @@ impl Steering {
     /// There are more functions now.
     pub(super) fn more_functions(&mut self, session: &Session) {
         self.governor.functions(priced(session));
+    }
+
+    /// The target has made so many children until now. To be called at every wake: they may be gone soon.
+    pub(super) fn children(&mut self, made: u64) {
+        self.heirs.look(made, self.open_since.is_some());
     }
 
     /// Whether the allocator's probes are in place and count.
@@ -108,14 +112,13 @@ impl Steering {
         &mut self,
         session: &mut Session,
         held: usize,
-        heirs: u64,
         before_opening: impl FnOnce(&mut Session) -> KernelTime,
     ) -> Result<(), KernelError> {
         if let Some(calibration) = self.calibration.take_if(|thread| thread.is_finished()) {
             self.governor.price(calibration.join().unwrap_or(Costs::USUAL));
         }
         let books = session.kernel.books()?;
-        let seen = self.seen(&books, heirs);
+        let seen = self.seen(&books);
         let at = seen.at;
         self.governor.burst(at, books.highest_floor);
         let mut orders = self.governor.look(seen, held).clone();
@@ -157,8 +160,8 @@ impl Steering {
     }
 
     /// The last look, at books that nothing is added to any more.
-    pub(super) fn last_look(&mut self, books: &Books, held: usize, heirs: u64) {
-        let seen = self.seen(books, heirs);
+    pub(super) fn last_look(&mut self, books: &Books, held: usize) {
+        let seen = self.seen(books);
         self.governor.burst(seen.at, books.highest_floor);
         self.governor.look(seen, held);
     }
@@ -218,11 +221,7 @@ impl Steering {
         }
     }
 
-    fn seen(&mut self, books: &Books, heirs: u64) -> Seen {
-        if self.open_since.is_some() {
-            self.heirs.1 += heirs.saturating_sub(self.heirs.0);
-        }
-        self.heirs.0 = heirs;
+    fn seen(&mut self, books: &Books) -> Seen {
         if let Some(cpu) = self.clock.and_then(CpuClock::read) {
             self.cpu.1 = cpu;
         }
@@ -235,7 +234,7 @@ impl Steering {
             faults: books.faults.hits,
             fault_events: books.faults.chosen,
             stepped_mappings: books.get(Counter::SteppedMapping),
-            heirs: self.heirs.1,
+            heirs: self.heirs.lost(),
         }
     }
 }
