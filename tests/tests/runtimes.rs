@@ -91,7 +91,7 @@ fn the_heap_that_a_jvm_had_before_is_not_called_the_allocators() {
     let lines = &report.reconciliation;
     assert_eq!(lines.runtime_heap.as_deref(), Some("the JVM's heap"));
     assert!((200 * MIB..400 * MIB).contains(&lines.allocator_retained_bytes), "{lines:?}");
-    let line = "the JVM's heap from before the attach, and what else the allocator has";
+    let line = "the JVM's heap, and what else the allocator has";
     assert!(outcome.stdout.contains(line), "{}", outcome.stdout);
     assert!(!outcome.stdout.contains("rest of the allocator"), "{}", outcome.stdout);
     let retained = report.findings.iter().any(|finding| finding.kind == "retention");

@@ -154,8 +154,8 @@ impl<O: FnMut(&MappedFile) -> io::Result<File>> Planner<'_, O> {
         if elf.is_go() && file.main {
             self.not_covered(
                 shown(&file.path),
-                "Go's own heap has no functions that can be probed at their return: Go moves its stacks. C code in the program \
-                 is measured"
+                "Go's own heap has no functions that can be probed at their return: Go moves its stacks. `memmgr go` looks into \
+                 it; C code in the program is measured"
                     .into(),
             );
         }

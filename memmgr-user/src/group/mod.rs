@@ -73,7 +73,8 @@ impl Outcome {
             .take(TOLD)
             .map(|missed| NotCovered {
                 what: format!("process {} ({})", missed.pid, missed.comm),
-                why: format!("{:#}", missed.error),
+                // Of several lines, where it is an answer by itself.
+                why: format!("{:#}", missed.error).replace("\n  ", " ").replace('\n', "; "),
             })
             .collect();
         let more = self.missed.len().saturating_sub(TOLD);

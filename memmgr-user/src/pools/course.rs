@@ -35,7 +35,7 @@ impl From<Report> for Course {
             duration_s: report.duration_s,
             ended: report.target.ended,
             complete: report.capture.complete,
-            estimated: report.capture.estimates(),
+            estimated: report.capture.estimates() || !report.capture.complete,
             capture: report.capture,
             windows_s: report.windows_s,
             served: report.served,

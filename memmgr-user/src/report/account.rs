@@ -14,7 +14,9 @@ use crate::{
 
 use super::{
     Accounting, Action, Capture, Collector, Filter, Loss, NotCovered, Overhead, StackChoice,
-    Target, last_look::LastLook, mapped_by::opens_later,
+    Target,
+    last_look::LastLook,
+    mapped_by::{fills_later, opens_later},
 };
 
 /// A capture as it stands, while it runs or when it has ended.
@@ -79,12 +81,20 @@ pub(super) fn target(captured: &Standing<'_>, stack: &StackChoice, last: &LastLo
                 .into(),
         });
     }
-    let mut modules = captured.collector.modules.iter();
-    if !captured.plan.traces_faults() && modules.any(|module| opens_later(&module.path)) {
+    let modules = || captured.collector.modules.iter();
+    if !captured.plan.traces_faults() && modules().any(|module| opens_later(&module.path)) {
         not_covered.push(NotCovered {
             what: "the heap of V8 (Node)".into(),
             why: "V8 reserves address space and opens it part by part, which no mapping tells; its page faults by stack do, in \
                   the default mode and with --mode growth"
+                .into(),
+        });
+    }
+    if modules().any(|module| fills_later(&module.path)) {
+        not_covered.push(NotCovered {
+            what: "objects in the JVM's heap".into(),
+            why: "a JVM maps its heap in large parts and fills them by itself: what it maps more is shown, what is in it is not; \
+                  `jcmd PID GC.class_histogram` shows that"
                 .into(),
         });
     }

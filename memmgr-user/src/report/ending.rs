@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use memmgr_common::Counter;
+
 use crate::{
     capture::stack_choice,
     pipeline::Captured,
@@ -57,7 +59,13 @@ pub fn fragmentation(
     mappings: &[MappingFigures],
 ) -> Option<Fragmentation> {
     let Captured { collector, facts, governor, .. } = captured;
-    let is_whole = governor.coarsest() == 0 && governor.speed_in_windows_percent().is_none();
+    let is_whole = governor.coarsest() == 0
+        && governor.speed_in_windows_percent().is_none()
+        && captured.books.sum(&[
+            Counter::LostAllocRing,
+            Counter::LostFreeRing,
+            Counter::LostAsleep,
+        ]) == 0;
     let count = collector.blocks.len();
     if !is_whole || count == 0 || count > MOST_BLOCKS || captured.gone.is_some() {
         return None;

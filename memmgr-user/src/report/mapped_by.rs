@@ -37,10 +37,15 @@ pub(super) fn opens_later(path: &Path) -> bool {
     OPENS_LATER.contains(&file.split('.').next().unwrap_or_default())
 }
 
+/// Whether this file's code has memory of which mappings tell how much there may be, and not what is in it.
+pub(super) fn fills_later(path: &Path) -> bool {
+    path.file_name().is_some_and(|file| file.to_string_lossy().starts_with("libjvm.so"))
+}
+
 /// What fills anonymous memory beside the allocator where this file is mapped.
 pub(super) fn runtime_heap(path: &Path) -> Option<&'static str> {
     let file = path.file_name()?.to_str()?;
-    if file.starts_with("libjvm.so") {
+    if fills_later(path) {
         Some("the JVM's heap")
     } else if file.starts_with("libcoreclr") {
         Some(".NET's heap")
@@ -84,7 +89,7 @@ fn purpose<'a>(stack: &'a Stack, allocators: &[&str], exe: &str) -> (&'static st
         let module = module_of(frame);
         let is_library = is_c_library(module);
         let name = frame.function.as_deref().unwrap_or_default();
-        if is_library && name.starts_with("pthread_create") {
+        if is_library && (name.contains("pthread_create") || name == "allocate_stack") {
             return ("stacks of threads", module);
         }
         if is_library && allocates(frame) {
@@ -237,6 +242,14 @@ mod tests {
             8 << 20,
             ("stacks of threads", "/lib/libc.so.6"),
         );
+        // With debug information of the C library, in a runtime whose own memory is told by its file.
+        let frames = [
+            "/lib/libc.so.6!__mmap",
+            "/lib/libc.so.6!allocate_stack",
+            "/lib/libc.so.6!__pthread_create_2_1",
+            "/jvm/lib/server/libjvm.so!os::create_thread",
+        ];
+        check(&frames, 1, 1 << 20, ("stacks of threads", "/lib/libc.so.6"));
         check(&["/lib/libc.so.6!brk"], 1, 4096, ("other mappings", "/lib/libc.so.6"));
         check(&["/app!map_it"], 1, 4096, ("other mappings", "/app"));
     }

@@ -138,8 +138,8 @@ impl Lines {
             add(
                 retained,
                 &format!(
-                    "more is resident in anonymous memory: {heap} as it was before memmgr attached, and what the allocator \
-                     has beside the tracked heap."
+                    "more is resident in anonymous memory: {heap}, which no call of the allocator tells of, and what the \
+                     allocator has beside the tracked heap."
                 ),
             );
         } else {

@@ -151,15 +151,22 @@ impl Course {
     }
 }
 
-/// glibc maps the heap of a thread's arena without access and opens it piece by piece (`grow_heap` in malloc/arena.c).
-///
-/// Threads may have ended, but the arenas that were made for them are among the calls.
+/// Calls that happened and are not among those that were counted.
 fn uncounted(report: &Report, made_arenas: bool) -> Option<String> {
-    let is_glibc = report.target.allocators.iter().any(|allocator| allocator.kind == "glibc");
+    let is_there = |kind: &str| report.target.allocators.iter().any(|one| one.kind == kind);
     let threads = report.timeline.iter().filter_map(|point| point.threads).max();
-    (is_glibc && (made_arenas || threads > Some(1))).then(|| {
-        "what glibc's arenas of threads take by mprotect is not counted: allocations of threads other than the first may go to \
-         the kernel much more often than this"
+    // glibc maps the heap of a thread's arena without access and opens it piece by piece (`grow_heap` in malloc/arena.c). Threads
+    // may have ended, but the arenas that were made for them are among the calls.
+    if is_there("glibc") && (made_arenas || threads > Some(1)) {
+        return Some(
+            "what glibc's arenas of threads take by mprotect is not counted: allocations of threads other than the first may go \
+             to the kernel much more often than this"
+                .to_owned(),
+        );
+    }
+    // Its stacks are known by how the call of the allocator began, which is not kept of a call that is passed over.
+    (is_there("musl") && report.capture.mode != "exact").then(|| {
+        "musl has no unwind tables: what it took of the kernel in calls that were not sampled is not counted; --mode exact sees all"
             .to_owned()
     })
 }
@@ -205,7 +212,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::report::{Allocator, Frame, Target, Totals};
+    use crate::report::{Allocator, Frame, Target, TimelinePoint, Totals};
 
     /// Frames as `function@module`, leaf first.
     fn stack(id: u32, class: Class, calls: u64, bytes: u64, frames: &[&str]) -> Stack {
@@ -279,6 +286,33 @@ mod tests {
         assert_eq!(ways, [("mmap", 7), ("brk", 2), ("mmap for an arena", 1)]);
         let named: Vec<_> = served.stacks.iter().map(|s| (s.stack, s.subject.as_str())).collect();
         assert_eq!(named, [(1, "load"), (2, "start"), (5, "run")]);
+    }
+
+    /// Part of the sentence about calls that may be missing, or none.
+    fn check_uncounted(kind: &str, mode: &str, threads: u64, stacks: Vec<Stack>, words: &str) {
+        let mut report = report(stacks, 10);
+        report.target.allocators[0].kind = kind.into();
+        report.capture.mode = mode.into();
+        report.timeline =
+            vec![TimelinePoint { threads: Some(threads), ..TimelinePoint::default() }];
+        let uncounted = Course::default().served(&report).unwrap().uncounted.unwrap_or_default();
+        assert!(uncounted.contains(words), "{kind}, {mode}, {threads}: {uncounted}");
+        assert_eq!(uncounted.is_empty(), words.is_empty(), "{kind}, {mode}: {uncounted}");
+    }
+
+    #[test]
+    fn what_is_not_counted_is_told() {
+        let arena = || {
+            let frames = ["mmap@libc.so", "alloc_new_heap@libc.so", "malloc@libc.so", "run@app"];
+            vec![stack(5, Class::Mapping, 1, 64, &frames)]
+        };
+        check_uncounted("glibc", "exact", 1, vec![], "");
+        check_uncounted("glibc", "exact", 2, vec![], "mprotect");
+        // Its threads have ended.
+        check_uncounted("glibc", "auto", 1, arena(), "mprotect");
+        check_uncounted("musl", "exact", 2, vec![], "");
+        check_uncounted("musl", "auto", 1, vec![], "--mode exact");
+        check_uncounted("jemalloc", "auto", 2, arena(), "");
     }
 
     #[test]

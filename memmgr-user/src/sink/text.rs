@@ -20,6 +20,8 @@ pub(super) mod verdict;
 use page::{Page, Style};
 
 use super::{Class, RenderOptions, about, loss, words};
+use memmgr_common::limits::STACK_CLASSES;
+
 use crate::report::{Report, Totals};
 use crate::units::human_bytes;
 pub(crate) use page::cut_end;
@@ -142,8 +144,14 @@ fn cut_stacks(page: &mut Page, report: &Report) {
     let all: u64 = main().map(|stack| stack.alloc_bytes).sum();
     // Less than one in a hundred is not worth a line at the top.
     if cut > all / 100 {
-        let remedy =
-            if report.capture.stack.kind == "dwarf" { "; try --stack-bytes 64KiB" } else { "" };
+        let stack = &report.capture.stack;
+        let is_short = stack.kind == "dwarf"
+            && (stack.bytes as usize) < STACK_CLASSES[STACK_CLASSES.len() - 1];
+        let remedy = match stack.files.iter().any(|file| file.unwind == "none") {
+            true => ": they end in files that cannot be unwound",
+            false if is_short => "; try --stack-bytes 64KiB",
+            false => "",
+        };
         page.styled_field(
             "stacks",
             Style::Warn,

@@ -18,19 +18,30 @@ function hitRate(rate) {
 function servedParts(served) {
   const perSecond = (times) => (report.duration_s > 0 ? `, ${count(Math.round(times / report.duration_s))}/s` : "");
   const ways = served.ways.map((way) => `${count(way.calls)} ${way.name}`).join(", ");
-  const about = sampled ? "about " : "";
-  const least = !sampled && served.uncounted === null && served.kernel_calls > 0 ? "at least " : about;
+  const about = sampled || !report.capture.complete ? "about " : "";
+  const more = served.uncounted !== null;
+  const bound = more ? "at most " : !about && served.kernel_calls > 0 ? "at least " : "";
   return [
     el("h3", {}, "Hit and miss"),
     terms([
-      ["hits", served.hit_rate === null ? null : `${least}${hitRate(served.hit_rate)} of ${about}${counted(served.allocations, "allocation")}${perSecond(served.allocations - Math.min(served.allocations, served.kernel_calls))}: served from what the allocator held`],
-      ["misses", served.kernel_calls === 0 ? "none: the allocator took no memory of the kernel" : `${counted(served.kernel_calls, "call")} to the kernel (${ways})${perSecond(served.kernel_calls)} for ${bytes(served.kernel_bytes)}, ${bytes(served.returned_bytes)} given back`],
+      ["hits", served.hit_rate === null ? null : `${bound}${about}${hitRate(served.hit_rate)} of ${about}${counted(served.allocations, "allocation")}${perSecond(served.allocations - Math.min(served.allocations, served.kernel_calls))}: served from what the allocator held`],
+      ["misses", served.kernel_calls === 0 ? (more ? "none was seen" : "none: the allocator took no memory of the kernel") : `${more ? "at least " : ""}${counted(served.kernel_calls, "call")} to the kernel (${ways})${perSecond(served.kernel_calls)} for ${bytes(served.kernel_bytes)}, ${bytes(served.returned_bytes)} given back`],
     ]),
     served.uncounted !== null && el("p", { class: "dim" }, served.uncounted),
     served.kernel_calls > 0 && served.windows_kernel_calls.length > 1 && missChart(served),
     served.stacks.length > 0 && el("details", { open: true }, el("summary", {}, "Whose allocations went to the kernel"),
-      plainTable("Misses by stack", ["Allocated by", "#Calls", "#Bytes"], served.stacks.map((one) => [one.subject, count(one.calls), bytes(one.bytes)]))),
+      plainTable("Misses by function", ["Allocated by", "#Calls", "#Bytes", "#Stacks"], bySubject(served.stacks).map((one) => [one.subject, count(one.calls), bytes(one.bytes), count(one.stacks)]))),
   ];
+}
+
+/** The misses of one function together, most calls first. */
+function bySubject(stacks) {
+  const subjects = new Map();
+  for (const { subject, calls, bytes } of stacks) {
+    const sum = subjects.get(subject) ?? { subject, calls: 0, bytes: 0, stacks: 0 };
+    subjects.set(subject, { subject, calls: sum.calls + calls, bytes: sum.bytes + bytes, stacks: sum.stacks + 1 });
+  }
+  return [...subjects.values()].sort((a, b) => b.calls - a.calls);
 }
 
 /** Calls to the kernel, a bar a window. */

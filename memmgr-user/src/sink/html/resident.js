@@ -31,7 +31,7 @@ function residentSection(section) {
   append(section, [
     el("div", { class: "resident-bar", role: "img", "aria-label": `What the resident ${bytes(rss)} are; the table has the numbers` }, bar),
     plainTable("What is resident", ["", "What", "#Bytes", "#Share", "Which is"], [
-      ...PARTS.map(([key, name, words], i) => [el("i", { class: `swatch part-${i}` }), name, bytes(reconciliation[key]), percent(reconciliation[key], rss), el("span", { class: "dim" }, key === "allocator_retained_bytes" && reconciliation.runtime_heap !== null ? `${reconciliation.runtime_heap} from before the attach, and what else the allocator has` : words)]),
+      ...PARTS.map(([key, name, words], i) => [el("i", { class: `swatch part-${i}` }), name, bytes(reconciliation[key]), percent(reconciliation[key], rss), el("span", { class: "dim" }, key === "allocator_retained_bytes" && reconciliation.runtime_heap !== null ? `${reconciliation.runtime_heap}, and what else the allocator has` : words)]),
       ["", el("b", {}, "Resident (RSS)"), el("b", {}, bytes(rss)), percent(rss, rss),
         sum === rss ? "the sum of the above" : el("span", { class: "warning" }, `the parts add up to ${bytes(sum)}: the memory moved while it was looked at`)],
     ]),

@@ -62,7 +62,9 @@ function qualification() {
     if (isCut(stack)) cut += stacks.alloc_bytes[stack];
   }
   if (cut > all / 100) {
-    const remedy = report.capture.stack.kind === "dwarf" ? "; try --stack-bytes 64KiB" : "";
+    const { kind, bytes: copied, files } = report.capture.stack;
+    const longer = kind === "dwarf" && copied < 65536 ? "; try --stack-bytes 64KiB" : "";
+    const remedy = files.some((file) => file.unwind === "none") ? ": they end in files that cannot be unwound" : longer;
     words.push(el("p", { class: "qualified" }, `${percent(cut, all)} of the allocated bytes have a stack that is cut${remedy}.`));
   }
   return words;

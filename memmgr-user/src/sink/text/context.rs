@@ -29,7 +29,7 @@ pub(super) fn resident(page: &mut Page, report: &Report) {
     let heap = lines.tracked_live_bytes.min(lines.rss_bytes.saturating_sub(others));
     let rest = lines.runtime_heap.as_ref().map_or_else(
         || "rest of the allocator: older, kept or fragmented".to_owned(),
-        |heap| format!("{heap} from before the attach, and what else the allocator has"),
+        |heap| format!("{heap}, and what else the allocator has"),
     );
     let parts = [
         ("all of it (RSS)", lines.rss_bytes),

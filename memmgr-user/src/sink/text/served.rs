@@ -12,7 +12,7 @@ const NAMED: usize = 5;
 
 pub(super) fn served(page: &mut Page, report: &Report) {
     if let Some(served) = &report.served {
-        let estimated = report.capture.estimates();
+        let estimated = report.capture.estimates() || !report.capture.complete;
         section(page, served, report.duration_s, &report.windows_s, estimated);
     }
 }
@@ -32,8 +32,13 @@ pub(super) fn section(
     };
     if let Some(hit_rate) = served.hit_rate {
         let about = if estimated { "about " } else { "" };
-        let is_bound = !estimated && served.uncounted.is_none() && served.kernel_calls > 0;
-        let least = if is_bound { "at least " } else { about };
+        // A call can be made for several allocations; and there may be more calls.
+        let bound = match (&served.uncounted, served.kernel_calls) {
+            (Some(_), _) => "at most ",
+            (None, 1..) if !estimated => "at least ",
+            (None, _) => "",
+        };
+        let least = format!("{bound}{about}");
         let of = words::counted(served.allocations, "allocation");
         let hits = served.allocations.saturating_sub(served.kernel_calls);
         let text = format!("{least}{} of {about}{of}{}", words::rate(hit_rate), rate(hits));
@@ -60,12 +65,14 @@ pub(super) fn section(
         0 => String::new(),
         bytes => format!(", {} given back", human_bytes(bytes)),
     };
+    let least = if served.uncounted.is_some() { "at least " } else { "" };
     page.field(
         "misses",
         match served.kernel_calls {
+            0 if served.uncounted.is_some() => "none was seen".to_owned(),
             0 => "none: the allocator took no memory of the kernel".to_owned(),
             calls => format!(
-                "{}{ways}{} for {}{returned}",
+                "{least}{}{ways}{} for {}{returned}",
                 words::counted(calls, "call"),
                 rate(calls),
                 human_bytes(served.kernel_bytes)
@@ -129,6 +136,37 @@ fn lowest(served: &Served) -> Option<(usize, f64)> {
 mod tests {
     use super::*;
     use crate::report::Missing;
+
+    /// How hits and misses begin.
+    fn check(calls: u64, estimated: bool, uncounted: bool, hits: &str, misses: &str) {
+        let served = Served {
+            allocations: 1000,
+            kernel_calls: calls,
+            hit_rate: Some(1.0 - calls as f64 / 1000.0),
+            uncounted: uncounted.then(|| "some are not counted".to_owned()),
+            ..Served::default()
+        };
+        let mut page = Page::new(false, None);
+        section(&mut page, &served, 10.0, &[], estimated);
+        let text = page.finish();
+        let field = |name: &str| {
+            let line = text.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
+            line.trim_start().trim_start_matches(name).trim_start().to_owned()
+        };
+        for (name, expected) in [("hits", hits), ("misses", misses)] {
+            assert!(field(name).starts_with(expected), "{calls} {estimated} {uncounted}: {text}");
+        }
+    }
+
+    #[test]
+    fn figures_are_bounds_where_calls_are_not_counted() {
+        check(50, false, false, "at least 95.00 % of 1,000", "50 calls");
+        check(50, false, true, "at most 95.00 % of 1,000", "at least 50 calls");
+        check(50, true, false, "about 95.00 % of about 1,000", "50 calls");
+        check(50, true, true, "at most about 95.00 %", "at least 50 calls");
+        check(0, false, false, "all of 1,000", "none: the allocator");
+        check(0, false, true, "at most all of 1,000", "none was seen");
+    }
 
     #[test]
     fn stacks_of_a_function_are_one_line() {
