@@ -24,7 +24,7 @@ function servedParts(served) {
   return [
     el("h3", {}, "Hit and miss"),
     terms([
-      ["hits", served.hit_rate === null ? null : `${bound}${about}${hitRate(served.hit_rate)} of ${about}${counted(served.allocations, "allocation")}${perSecond(served.allocations - Math.min(served.allocations, served.kernel_calls))}: served from what the allocator held`],
+      ["hits", served.hit_rate === null ? null : more && served.kernel_calls === 0 ? `not known, of ${about}${counted(served.allocations, "allocation")}` : `${bound}${about}${hitRate(served.hit_rate)} of ${about}${counted(served.allocations, "allocation")}${perSecond(served.allocations - Math.min(served.allocations, served.kernel_calls))}: served from what the allocator held`],
       ["misses", served.kernel_calls === 0 ? (more ? "none was seen" : "none: the allocator took no memory of the kernel") : `${more ? "at least " : ""}${counted(served.kernel_calls, "call")} to the kernel (${ways})${perSecond(served.kernel_calls)} for ${bytes(served.kernel_bytes)}, ${bytes(served.returned_bytes)} given back`],
     ]),
     served.uncounted !== null && el("p", { class: "dim" }, served.uncounted),

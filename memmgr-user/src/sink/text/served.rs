@@ -41,7 +41,11 @@ pub(super) fn section(
         let least = format!("{bound}{about}");
         let of = words::counted(served.allocations, "allocation");
         let hits = served.allocations.saturating_sub(served.kernel_calls);
-        let text = format!("{least}{} of {about}{of}{}", words::rate(hit_rate), rate(hits));
+        let text = if served.uncounted.is_some() && served.kernel_calls == 0 {
+            format!("not known, of {about}{of}")
+        } else {
+            format!("{least}{} of {about}{of}{}", words::rate(hit_rate), rate(hits))
+        };
         page.field("hits", text);
         if let Some((window, lowest)) = lowest(served) {
             let end = windows_s.get(window).copied().unwrap_or(duration_s);
@@ -165,7 +169,7 @@ mod tests {
         check(50, true, false, "about 95.00 % of about 1,000", "50 calls");
         check(50, true, true, "at most about 95.00 %", "at least 50 calls");
         check(0, false, false, "all of 1,000", "none: the allocator");
-        check(0, false, true, "at most all of 1,000", "none was seen");
+        check(0, true, true, "not known, of about 1,000", "none was seen");
     }
 
     #[test]
