@@ -1,6 +1,7 @@
 //! A Go program's figures are those that its own runtime tells.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     path::Path,
     process::{Command, Output, Stdio},
@@ -269,16 +270,42 @@ fn what_was_seen_of_a_program_that_ends_is_told() {
     }
 }
 
-/// What pprof makes of a profile: bytes or objects of each function, by itself and with what it calls.
-fn top(profile: &Path, index: &str) -> Vec<(String, String, String)> {
+fn pprof(profile: &Path, index: &str, flags: &[&str]) -> String {
     let output = Command::new("go")
-        .args(["tool", "pprof", "-top", "-nodecount=1000", "-nodefraction=0", "-unit=B"])
+        .args(["tool", "pprof", "-unit=B"])
+        .args(flags)
         .arg(format!("-sample_index={index}"))
         .arg(profile)
         .env("HOME", profile.parent().expect("a folder"))
         .output()
         .expect("go runs");
-    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Bytes or objects of each stack, of which pprof writes `VALUE FUNCTION` and its callers below that; none where there are none.
+fn traces(profile: &Path, index: &str) -> BTreeMap<String, u64> {
+    let mut sums = BTreeMap::new();
+    let text = pprof(profile, index, &["-traces"]);
+    for trace in text.split("-----------+").skip(1) {
+        let lines = trace.lines().skip(1).map(|line| line.replace(" (inline)", ""));
+        let lines = lines.map(|line| line.trim().to_owned());
+        let lines: Vec<_> =
+            lines.filter(|line| !line.is_empty() && !line.starts_with("bytes:")).collect();
+        let Some((first, callers)) = lines.split_first() else { continue };
+        let (value, leaf) = first.split_once(' ').expect("a value and a function");
+        let value: u64 = value.trim_end_matches('B').parse().expect("a number");
+        let stack = [&[leaf.trim().to_owned()], callers].concat().join(" < ");
+        *sums.entry(stack).or_default() += value;
+    }
+    sums.retain(|_, value| *value > 0);
+    assert!(sums.len() > 5, "{text}");
+    sums
+}
+
+/// What pprof makes of a profile: bytes or objects of each function, by itself and with what it calls.
+fn top(profile: &Path, index: &str) -> Vec<(String, String, String)> {
+    let text = pprof(profile, index, &["-top", "-nodecount=1000", "-nodefraction=0"]);
     let rows = text.lines().skip_while(|line| !line.contains("flat%")).skip(1);
     let mut rows: Vec<_> = rows
         .map(|line| {
@@ -288,7 +315,7 @@ fn top(profile: &Path, index: &str) -> Vec<(String, String, String)> {
         })
         .collect();
     rows.sort();
-    assert!(rows.len() > 5, "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(rows.len() > 5, "{text}");
     rows
 }
 
@@ -310,6 +337,7 @@ fn the_heap_profile_is_the_programs_own() {
         tell(&mut workload, &[theirs.to_str().expect("UTF-8")]);
         for index in ["inuse_space", "inuse_objects", "alloc_space", "alloc_objects"] {
             assert_eq!(top(&own, index), top(&theirs, index), "{}: {index}", toolchain.name);
+            assert_eq!(traces(&own, index), traces(&theirs, index), "{}: {index}", toolchain.name);
         }
     }
 }

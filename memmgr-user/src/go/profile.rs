@@ -20,9 +20,6 @@ use crate::{
     units::Address,
 };
 
-/// From this minor version on a stack has an entry for every function, also for those that were inlined into another
-/// (runtime/traceback.go, `tracebackPCs`); before, one for each call.
-const EVERY_FUNCTION: u32 = 21;
 /// What stands for functions that the runtime left out (runtime/symtab.go), and what every goroutine ends in: Go's own profiles have
 /// neither (runtime/pprof/proto.go, `appendLocsForStack`).
 const LEFT_OUT: [&str; 2] = ["runtime.skipPleaseUseCallersFrames", "runtime.goexit"];
@@ -45,15 +42,15 @@ impl GoProgram {
         addresses.sort_unstable();
         addresses.dedup();
         let symbols = symbolize(&modules, pid, &roots.proc, &addresses);
-        let frames_of = |address: &Address| {
-            let frames = symbols.get(address).map_or(&[][..], Vec::as_slice);
-            let wanted = if self.layout.minor() >= EVERY_FUNCTION { 1 } else { frames.len() };
+        // A stack has an entry for every function, also for those that were inlined into another (runtime/traceback.go,
+        // `tracebackPCs`; before 1.21 `gentraceback`): of each only the innermost counts.
+        let frame_of = |address: &Address| {
             let is_left_out = |name: &str| LEFT_OUT.contains(&name);
-            frames.iter().take(wanted).filter(move |frame| !is_function(frame, is_left_out))
+            symbols.get(address)?.first().filter(|frame| !is_function(frame, is_left_out))
         };
         let mut stacks: HashMap<Vec<Arc<Frame>>, (Amount, Amount)> = HashMap::new();
         for bucket in &found.buckets {
-            let all: Vec<Arc<Frame>> = bucket.stack.iter().flat_map(frames_of).cloned().collect();
+            let all: Vec<Arc<Frame>> = bucket.stack.iter().filter_map(frame_of).cloned().collect();
             let (live, allocated) = stacks.entry(of_the_program(all)).or_default();
             live.add(bucket.live);
             allocated.add(bucket.allocated);

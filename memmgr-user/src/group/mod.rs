@@ -88,7 +88,8 @@ impl Outcome {
         if self.too_short > 0 {
             not_covered.push(NotCovered {
                 what: format!("{} processes that were seen and ended at once", self.too_short),
-                why: "a new process is noticed within 250 ms, and attaching takes some tenths of a second, one after the other"
+                why: "a new process is noticed within 250 ms, and attaching takes some tenths of a second, one after the other; after \
+                      three of these a process has to be there 250 ms later too, because every attach slows its whole family"
                     .to_owned(),
             });
         }

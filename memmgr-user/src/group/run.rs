@@ -1,7 +1,7 @@
 //! All captures of a group, from the first attach to the last report.
 
 use std::{
-    io, thread,
+    io, mem, thread,
     time::{Duration, Instant},
 };
 
@@ -28,6 +28,10 @@ const TICK: Duration = Duration::from_millis(50);
 /// How often it is looked for new processes, if the points of the timeline are not nearer to each other. A look takes some
 /// milliseconds a thousand processes.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// So many that ended before they were attached to show that others will: from then on a new process has to be there at the next look
+/// too, because every attach slows its whole family.
+const SHORT_LIVED: u64 = 3;
 
 /// Makes the recording of a process, of which the plan and the name are known.
 pub type Keep<'a> = dyn Fn(&CapturePlan, &str) -> anyhow::Result<Recording> + Sync + 'a;
@@ -71,6 +75,7 @@ pub fn run<F: Future<Output = ()> + Unpin>(
             heard: Heard::default(),
             outcome: Outcome::default(),
             executing: Vec::new(),
+            waiting: Vec::new(),
         };
         let supervised = runtime.block_on(group.supervise(chooser, first, interrupted));
         // Also after an error nobody may count on.
@@ -102,6 +107,8 @@ struct Group<'scope, 'env> {
     outcome: Outcome,
     /// Processes whose capture ended because they executed another program: it is another capture.
     executing: Vec<Pid>,
+    /// Those who have to be there at the next look.
+    waiting: Vec<Found>,
 }
 
 impl Group<'_, '_> {
@@ -156,9 +163,10 @@ impl Group<'_, '_> {
                 self.executing.drain(..).for_each(|pid| chooser.forget(pid));
                 // A list that cannot be read now may be read the next time.
                 let found = chooser.look().unwrap_or_default();
+                let found = self.who_stays(found);
                 self.take_in(found)?;
             }
-            if self.running.is_empty() {
+            if self.running.is_empty() && self.waiting.is_empty() {
                 break true;
             }
         };
@@ -177,6 +185,20 @@ impl Group<'_, '_> {
             return Err(self.outcome.missed.remove(0).error);
         }
         Ok(())
+    }
+
+    /// Of those who are new, whom to attach to now.
+    fn who_stays(&mut self, found: Vec<Found>) -> Vec<Found> {
+        if self.outcome.too_short < SHORT_LIVED && self.waiting.is_empty() {
+            return found;
+        }
+        let roots = &self.shared.terms.roots;
+        let before = mem::replace(&mut self.waiting, found);
+        let seen = before.len();
+        let there: Vec<Found> =
+            before.into_iter().filter(|found| roots.process(found.pid).exists()).collect();
+        self.outcome.too_short += (seen - there.len()) as u64;
+        there
     }
 
     /// Begins to attach to as many as there is room for.

@@ -169,6 +169,7 @@ fn summary(page: &mut Page, report: &Report) {
     if Class::main_of(report) == Class::Heap {
         page.heading("Heap since the attach");
         sums(page, report, &report.totals, blocks);
+        excess(page, report);
     }
     let pages = ["resident", "touched", "gone again", "page"];
     if Class::main_of(report) == Class::Resident {
@@ -224,6 +225,28 @@ fn sums(
     };
     page.field(came, moved(totals.alloc_bytes, totals.alloc_bytes_error, totals.alloc_count));
     page.field(went, moved(totals.free_bytes, 0, totals.free_count));
+}
+
+/// An estimate that is too high, or mostly of memory that was never touched.
+fn excess(page: &mut Page, report: &Report) {
+    let held = held_at_most(report).filter(|held| *held < report.totals.live_bytes);
+    if let Some(held) = held {
+        page.styled_field(
+            "",
+            Style::Warn,
+            format!(
+                "more than is there: {} are resident or swapped out. What was freed between windows counts until its address is seen again",
+                human_bytes(held)
+            ),
+        );
+    }
+}
+
+/// What an estimate from windows of time cannot exceed, but for memory that was never touched; `None` where figures are no such estimate.
+fn held_at_most(report: &Report) -> Option<u64> {
+    report.capture.observed.as_ref().filter(|_| report.processes.is_empty())?;
+    let swapped = report.process.swap_bytes.unwrap_or(0);
+    report.process.rss_bytes.map(|resident| resident + swapped)
 }
 
 /// What was lost, by cause; also what looks like a loss and is none.
