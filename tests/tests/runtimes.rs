@@ -96,6 +96,8 @@ fn the_heap_that_a_jvm_had_before_is_not_called_the_allocators() {
     assert!(!outcome.stdout.contains("rest of the allocator"), "{}", outcome.stdout);
     let retained = report.findings.iter().any(|finding| finding.kind == "retention");
     assert!(!retained, "{:?}", report.findings);
+    let gaps = &report.target.not_covered;
+    assert!(gaps.iter().any(|gap| gap.what == "objects in the JVM's heap"), "{gaps:?}");
 }
 
 /// Node's heap grows without a mapping: in the default mode its page faults show it, and where they are not captured the report says

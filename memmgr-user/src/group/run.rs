@@ -163,7 +163,11 @@ impl Group<'_, '_> {
                 self.executing.drain(..).for_each(|pid| chooser.forget(pid));
                 // A list that cannot be read now may be read the next time.
                 let found = chooser.look().unwrap_or_default();
-                let found = self.who_stays(found);
+                let roots = &shared.terms.roots;
+                let found =
+                    who_stays(found, &mut self.waiting, &mut self.outcome.too_short, |pid| {
+                        roots.process(pid).exists()
+                    });
                 self.take_in(found)?;
             }
             if self.running.is_empty() && self.waiting.is_empty() {
@@ -185,20 +189,6 @@ impl Group<'_, '_> {
             return Err(self.outcome.missed.remove(0).error);
         }
         Ok(())
-    }
-
-    /// Of those who are new, whom to attach to now.
-    fn who_stays(&mut self, found: Vec<Found>) -> Vec<Found> {
-        if self.outcome.too_short < SHORT_LIVED && self.waiting.is_empty() {
-            return found;
-        }
-        let roots = &self.shared.terms.roots;
-        let before = mem::replace(&mut self.waiting, found);
-        let seen = before.len();
-        let there: Vec<Found> =
-            before.into_iter().filter(|found| roots.process(found.pid).exists()).collect();
-        self.outcome.too_short += (seen - there.len()) as u64;
-        there
     }
 
     /// Begins to attach to as many as there is room for.
@@ -327,4 +317,46 @@ impl Group<'_, '_> {
 /// Whether a process could not be captured because it has ended.
 fn has_ended(error: &anyhow::Error) -> bool {
     error.downcast_ref::<AttachError>().is_some_and(AttachError::is_gone)
+}
+
+/// Of those who are new, whom to attach to now; `waiting` are those of the look before, if they had to wait.
+fn who_stays(
+    found: Vec<Found>,
+    waiting: &mut Vec<Found>,
+    too_short: &mut u64,
+    is_there: impl Fn(Pid) -> bool,
+) -> Vec<Found> {
+    if *too_short < SHORT_LIVED && waiting.is_empty() {
+        return found;
+    }
+    let (there, gone): (Vec<Found>, Vec<Found>) =
+        mem::replace(waiting, found).into_iter().partition(|found| is_there(found.pid));
+    *too_short += gone.len() as u64;
+    there
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks one after the other: who is new, who is there still, and whom to attach to, by number; then how many were too short.
+    fn check(too_short: u64, looks: &[(&[u32], &[u32], &[u32])], expected: u64) {
+        let (mut waiting, mut too_short) = (Vec::new(), too_short);
+        for (new, there, attached) in looks {
+            let found = |pid: &u32| Found { pid: Pid(*pid), comm: String::new() };
+            let found = new.iter().map(found).collect();
+            let is_there = |pid: Pid| there.contains(&pid.0);
+            let stays = who_stays(found, &mut waiting, &mut too_short, is_there);
+            let stays: Vec<u32> = stays.iter().map(|found| found.pid.0).collect();
+            assert_eq!(stays, *attached, "{looks:?}");
+        }
+        assert_eq!(too_short, expected, "{looks:?}");
+    }
+
+    #[test]
+    fn where_processes_are_short_lived_a_new_one_has_to_stay() {
+        check(0, &[(&[1, 2], &[1], &[1, 2])], 0);
+        check(2, &[(&[1], &[1], &[1])], 2);
+        check(3, &[(&[1, 2], &[1, 2], &[]), (&[3], &[2, 3], &[2]), (&[], &[3], &[3])], 4);
+    }
 }

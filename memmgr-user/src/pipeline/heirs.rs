@@ -16,14 +16,17 @@ const MOST: Duration = Duration::from_millis(20);
 const BRIEF: Duration = Duration::from_micros(100);
 /// When a child is looked at: by then it is free.
 const AGE: Duration = Duration::from_millis(30);
+/// Children are listed by thread: for so many times as long as that took nobody looks again.
+const PAUSE: u32 = 20;
 
 /// What was found of them.
 pub(super) struct Heirs {
     /// The target's directory in procfs, and what it runs.
     process: PathBuf,
     exe: Option<PathBuf>,
-    /// Children that were seen, those from before among them.
+    /// The children that were there at the last look, and when the next may be. No longer than that: numbers are given out again.
     known: HashSet<Pid>,
+    next: Instant,
     young: Vec<(Pid, Instant)>,
     /// How many were made, and processor time that they lost at most.
     made: u64,
@@ -36,6 +39,7 @@ impl Heirs {
         Heirs {
             exe: fs::read_link(process.join("exe")).ok(),
             known: children(&process).unwrap_or_default().into_iter().collect(),
+            next: Instant::now(),
             young: Vec::new(),
             made: 0,
             lost: Duration::ZERO,
@@ -51,10 +55,11 @@ impl Heirs {
     /// Looks at them, which costs nothing where there are none. So many were made until now; `inherit` says that those since the last look
     /// have probes.
     pub(super) fn look(&mut self, made: u64, inherit: bool) {
-        let fresh = made.saturating_sub(self.made);
-        self.made = made;
-        if fresh > 0 {
-            self.meet(if inherit { fresh } else { 0 });
+        let now = Instant::now();
+        if made > self.made && now >= self.next {
+            self.meet(if inherit { made - self.made } else { 0 }, now);
+            self.made = made;
+            self.next = Instant::now() + PAUSE * now.elapsed();
         }
         let exe = &self.exe;
         let directory = self.process.parent().unwrap_or(Path::new("/proc"));
@@ -71,14 +76,15 @@ impl Heirs {
     }
 
     /// Finds the children among so many new ones that are there.
-    fn meet(&mut self, fresh: u64) {
-        let now = Instant::now();
+    fn meet(&mut self, fresh: u64, now: Instant) {
         // A kernel without CONFIG_PROC_CHILDREN does not list them: the worst is supposed.
         let Some(there) = children(&self.process) else {
             self.lost += MOST * u32::try_from(fresh).unwrap_or(u32::MAX);
             return;
         };
-        let new: Vec<Pid> = there.into_iter().filter(|pid| self.known.insert(*pid)).collect();
+        let there: HashSet<Pid> = there.into_iter().collect();
+        let new: Vec<Pid> = there.difference(&self.known).copied().collect();
+        self.known = there;
         let gone = fresh.saturating_sub(new.len() as u64);
         self.lost += BRIEF * u32::try_from(gone).unwrap_or(u32::MAX);
         let inherited = usize::try_from(fresh).unwrap_or(usize::MAX);

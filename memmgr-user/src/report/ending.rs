@@ -61,6 +61,7 @@ pub fn fragmentation(
     let Captured { collector, facts, governor, .. } = captured;
     let is_whole = governor.coarsest() == 0
         && governor.speed_in_windows_percent().is_none()
+        && captured.books.missed == 0
         && captured.books.sum(&[
             Counter::LostAllocRing,
             Counter::LostFreeRing,

@@ -17,11 +17,11 @@ mod stacks;
 pub(super) mod stat;
 pub(super) mod verdict;
 
+use memmgr_common::limits::STACK_CLASSES;
+
 use page::{Page, Style};
 
 use super::{Class, RenderOptions, about, loss, words};
-use memmgr_common::limits::STACK_CLASSES;
-
 use crate::report::{Report, Totals};
 use crate::units::human_bytes;
 pub(crate) use page::cut_end;

@@ -6,7 +6,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::*;
 use crate::escape::is_hostile;
-use crate::report::Stack;
+use crate::report::{Observed, Stack};
 use crate::sink::{Metric, fixture};
 
 const TERMINAL: RenderOptions = RenderOptions {
@@ -44,6 +44,25 @@ fn report_in_80_columns() {
 fn report_as_wide_as_it_is() {
     let options = RenderOptions { top: 100, width: None, ..TERMINAL };
     insta::assert_snapshot!("report_wide", render(&fixture::redis(), &options));
+}
+
+#[test]
+fn an_estimate_beyond_what_is_there_is_told() {
+    let told = |observed, rss_bytes| {
+        let mut report = fixture::redis();
+        report.capture.observed = observed;
+        report.process.rss_bytes = Some(rss_bytes);
+        report.process.swap_bytes = Some(1 << 20);
+        render(&report, &RenderOptions { width: None, ..TERMINAL })
+    };
+    let live = fixture::redis().totals.live_bytes;
+    let windows = Some(Observed { share: 0.1, ..Observed::default() });
+    let is_told = |text: String| text.contains("more than is there");
+    assert!(is_told(told(windows, live - (2 << 20))));
+    // With what is swapped out it may be there.
+    assert!(!is_told(told(windows, live - (1 << 19))));
+    // What is exact and was never touched is no mistake.
+    assert!(!is_told(told(None, live - (2 << 20))));
 }
 
 #[test]
